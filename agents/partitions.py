@@ -1,0 +1,172 @@
+"""The partitions a worker holds of a topic: taken over, followed by offset, flushed, released.
+
+Both phases live by the same rules; what they hold of a partition (`Work`) differs.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar, cast
+
+from faust.types import TP, StreamT
+
+from agents.context import Context
+from analytics.transport.batch import consumer_of
+from analytics.transport.records import RecordBatch
+from tables.changelog import SegmentTable
+from tables.partition import TablePartition
+from tables.segments import Recovered
+
+
+class Work(Protocol):
+    """What is held of a partition."""
+
+    @property
+    def applied(self) -> int:
+        """Highest offset taken in, -1 while there is none."""
+
+
+W = TypeVar("W", bound=Work)
+
+
+@dataclass(slots=True)
+class Held(Generic[W]):
+    """One partition that this worker owns."""
+
+    partition: int
+    work: W
+    state: TablePartition
+    #: Offset the next batch must begin at; None until the consumer says where it reads from.
+    next_offset: int | None = None
+    #: ``applied`` of the last flush.
+    flushed: int = -1
+    flushing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Phase(Protocol[W]):
+    """The part of an agent that knows what its work is."""
+
+    #: Label of this phase in metrics.
+    stage: str
+
+    async def take(self, batch: RecordBatch) -> None:
+        """Take a batch in, as far as `Partitions.follow` lets it."""
+
+    def restore(self, partition: int, recovered: Recovered) -> W:
+        """The work that ``recovered`` holds, or new work. Pure computing, in a thread."""
+
+    async def claim(self, held: Held[W]) -> None:
+        """Flush once under the new epoch, and tell whoever must know of it."""
+
+    async def flush(self, held: Held[W]) -> None:
+        """Make durable what changed, then set ``held.flushed``."""
+
+
+class Partitions(Generic[W]):
+    """The partitions of ``topic`` that this worker owns, by number."""
+
+    def __init__(self, context: Context, topic: str, table: SegmentTable, phase: Phase[W]) -> None:
+        self._context = context
+        self._topic = topic
+        self._table = table
+        self._phase = phase
+        self.held: dict[int, Held[W]] = {}
+
+    async def consume(self, stream: StreamT[RecordBatch]) -> None:
+        """An agent's body: hand every batch to the phase. Never acknowledges: the flush does.
+
+        Faust would restart an agent that raises, with its batch counted as done. What cannot be
+        taken in ends the worker instead, and the next one begins at the last flush.
+        """
+        async for event in cast(Any, stream).noack().events():
+            try:
+                await self._phase.take(event.value)
+            except Exception as error:
+                await self._context.app.crash(error)
+                return
+
+    async def follow(self, batch: RecordBatch) -> Held[W] | None:
+        """Who takes ``batch`` in, with ``next_offset`` moved behind it; None: nobody, drop it.
+
+        A batch fetched before a rebalance or a seek does not follow on what is applied, and what
+        lies between was never taken in: reading goes back to where it should be.
+        """
+        held = self.held.get(batch.partition)
+        if held is None or batch.generation != self._context.app.consumer_generation_id:
+            return None
+        if held.next_offset is not None and batch.position != held.next_offset:
+            self._context.metrics.misplaced.labels(self._phase.stage).inc()
+            await consumer_of(self._context.app).reread(self._tp(held), held.next_offset)
+            return None
+        held.next_offset = batch.last_offset + 1
+        return held
+
+    def holds(self, held: Held[W]) -> bool:
+        """Whether ``held`` is still ours: it may have been revoked while the caller waited."""
+        return self.held.get(held.partition) is held
+
+    async def flush_all(self) -> None:
+        """Flush every partition; they do not wait for one another."""
+        await asyncio.gather(*(self.flush(held) for held in list(self.held.values())))
+
+    async def flush(self, held: Held[W]) -> None:
+        """Make durable what changed.
+
+        Raises TransportError when Kafka does not take it, StoodStill when it may not be ours.
+        """
+        metrics, stage = self._context.metrics, self._phase.stage
+        async with held.flushing:
+            self._context.pulse.check()
+            with metrics.flush_seconds.labels(stage).time():
+                await self._phase.flush(held)
+            if held.flushed >= 0:
+                consumer_of(self._context.app).mark_durable(self._tp(held), held.flushed)
+                metrics.applied.labels(stage, str(held.partition)).set(held.flushed)
+
+    async def take_over(self, partitions: Iterable[int]) -> None:
+        """Become the owner of ``partitions``, whose changelogs have just been read to the end."""
+        await asyncio.gather(*(self._take_over(partition) for partition in partitions))
+        self._count()
+
+    async def _take_over(self, partition: int) -> None:
+        held = self.held.get(partition)
+        if held is not None and held.state.still_ours():
+            return
+        generation = self._context.app.consumer_generation_id
+        state = TablePartition(self._table, partition, self._context.producer)
+        recovered = await asyncio.to_thread(state.recover)
+        work = await asyncio.to_thread(self._phase.restore, partition, recovered)
+        held = Held(partition, work, state)
+        await self._phase.claim(held)
+        # A rebalance may have begun meanwhile and given the partition away, or to us once more.
+        if generation == self._context.app.consumer_generation_id:
+            self.held[partition] = held
+
+    def release(self, partitions: Iterable[int]) -> None:
+        """Forget partitions that now belong to somebody else."""
+        for partition in partitions:
+            self.held.pop(partition, None)
+        self._count()
+
+    def position(self, partition: int) -> int | None:
+        """Offset to read from; None when nothing was ever applied."""
+        held = self.held.get(partition)
+        return None if held is None or held.work.applied < 0 else held.work.applied + 1
+
+    def reading_from(self, partition: int, offset: int) -> None:
+        """The consumer was moved to ``offset``: the next batch must begin there."""
+        held = self.held.get(partition)
+        if held is not None:
+            held.next_offset = offset
+
+    def committed(self, partition: int, offset: int) -> None:
+        """The group accepted a commit of ``offset``."""
+        held = self.held.get(partition)
+        if held is not None:
+            held.state.committed(offset)
+
+    def _tp(self, held: Held[W]) -> TP:
+        return TP(self._topic, held.partition)
+
+    def _count(self) -> None:
+        self._context.metrics.partitions.labels(self._phase.stage).set(len(self.held))

@@ -1,0 +1,161 @@
+"""Owns what one worker holds of one metric, by pane and source partition; it stores nothing."""
+
+from collections.abc import Iterable, Iterator
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from analytics.core.aggregates.pane import Pane, PaneSpec, Partials
+from analytics.core.definitions.metric import Metric
+from analytics.core.live.series import Codes, SeriesIndex, grown
+from analytics.core.watermark import NO_WATERMARK, SourceProgress, combine
+
+State: TypeAlias = Literal["open", "revised", "final"]
+"""How settled numbers are: events may still come, came after all were in, or are all in."""
+
+
+class LiveMetric:
+    """The latest partials of every source partition, ready to be asked.
+
+    Not thread-safe: its caller applies and asks from one thread. A source that says the same twice
+    changes nothing. Of one flush, apply the partials before its progress is reported: a source's
+    progress promises that everything before it has been applied.
+    """
+
+    def __init__(self, metric: Metric) -> None:
+        """Nothing held yet, and no watermark."""
+        self.metric = metric
+        self.series = SeriesIndex(len(metric.dimensions))
+        self.panes: dict[int, dict[int, Pane]] = {}
+        """By start (epoch ms), then by source partition."""
+        self.late: dict[int, int] = {}
+        """By source partition, how many of its events came too late; cumulative."""
+        self.revised: set[int] = set()
+        """The starts of the panes that changed after a window they are part of was final."""
+        self._spec = PaneSpec.of(metric)
+        self._series_of: dict[tuple[int, int], Codes] = {}
+        self._latest_ms = np.empty(0, np.int64)  # by series, the start of its latest pane
+        self._progress: dict[int, SourceProgress] = {}
+        self._sources = 0
+        self._watermark_ms = NO_WATERMARK
+
+    # --- writing --------------------------------------------------------------------------------
+
+    def apply(self, source: int, partials: Partials) -> None:
+        """Put rows of a source partition in the place of those it sent before, the last one wins.
+
+        The caller sees to it that older partials never come after newer ones. A pane past its
+        retention is not opened again. ValueError if the partials are not of this metric; nothing
+        has changed then.
+        """
+        if partials.metric != self.metric.key:
+            raise ValueError(f"partials of {partials.metric} are not those of {self.metric.key}")
+        start_ms = partials.start_ms
+        held = self.panes.get(start_ms, {})
+        if not held and self._is_expired(start_ms):
+            return
+        pane = held.get(source) or Pane(self._spec, start_ms, self.metric.key)
+        known = pane.n
+        closed = self._watermark_ms >= start_ms + self.metric.window.pane_ms
+        before = pane.column("count").copy() if closed else None
+        rows = pane.replace(partials)
+        self.panes.setdefault(start_ms, {})[source] = pane
+        if pane.n > known:
+            self._number(source, pane, known)
+        # Every event raises the count of its row, so rows with equal counts are equal: a replay.
+        if before is not None and (
+            pane.n > known or not np.array_equal(pane.column("count")[rows], before[rows])
+        ):
+            self.revised.add(start_ms)
+
+    def report(self, source: int, progress: SourceProgress) -> None:
+        """Take the latest watermark and idle flag of a source partition."""
+        self._progress[source] = progress
+
+    def evict(self, sources: int) -> list[int]:
+        """Drop the panes past retention and return their starts, the oldest first."""
+        self.watermark_ms(sources)
+        expired = sorted(filter(self._is_expired, self.panes))
+        for start_ms in expired:
+            for source in self.panes.pop(start_ms):
+                del self._series_of[start_ms, source]
+            self.revised.discard(start_ms)
+        if expired:
+            self._forget_series()
+        return expired
+
+    # --- reading --------------------------------------------------------------------------------
+
+    def watermark_ms(self, sources: int) -> int:
+        """Event time before which everything is in; NO_WATERMARK while one of `sources` is silent.
+
+        Kept from falling when an idle source wakes up behind the others, because what was called
+        final must not be open again. Only more sources than ever before start it anew. `state` and
+        `apply` go by the watermark last returned, so call this after every round of reports.
+        """
+        if sources > self._sources:
+            self._sources, self._watermark_ms = sources, NO_WATERMARK
+        if not self.silent:
+            self._watermark_ms = max(self._watermark_ms, combine(self._progress.values()))
+        return self._watermark_ms
+
+    @property
+    def silent(self) -> int:
+        """How many of the source partitions have not reported yet."""
+        return max(0, self._sources - len(self._progress))
+
+    def state(self, start_ms: int) -> State:
+        """How settled a pane is, with regard to the last of the windows that it is part of."""
+        window = self.metric.window
+        last_ms = start_ms // window.advance_ms * window.advance_ms
+        return self.state_of((start_ms,), last_ms + window.size_ms)
+
+    def state_of(self, starts: Iterable[int], end_ms: int) -> State:
+        """How settled the merge of the panes at `starts` into a bucket that ends at `end_ms` is."""
+        if self._watermark_ms < end_ms:
+            return "open"
+        return "final" if self.revised.isdisjoint(starts) else "revised"
+
+    @property
+    def late_events(self) -> int:
+        """How many events of all source partitions came too late."""
+        return sum(self.late.values())
+
+    @property
+    def overflowed(self) -> int:
+        """How many events of the panes held went to the series `__other__`."""
+        return sum(pane.overflowed for held in self.panes.values() for pane in held.values())
+
+    def members(self, start_ms: int) -> Iterator[tuple[Pane, Codes]]:
+        """The panes of all source partitions, each with the series id of every row."""
+        for source, pane in self.panes[start_ms].items():
+            yield pane, self._series_of[start_ms, source]
+
+    # --- series ---------------------------------------------------------------------------------
+
+    def _number(self, source: int, pane: Pane, known: int) -> None:
+        """Remember which series the rows of a pane from `known` on are."""
+        at = (pane.start_ms, source)
+        added = self.series.add(pane.keys[known:])
+        self._series_of[at] = np.concatenate((self._series_of[at], added)) if known else added
+        already = min(len(self._latest_ms), len(self.series))
+        self._latest_ms = grown(self._latest_ms, len(self.series))
+        self._latest_ms[already:] = NO_WATERMARK
+        self._latest_ms[added] = np.maximum(self._latest_ms[added], pane.start_ms)
+
+    def _forget_series(self) -> None:
+        """Renumber the series once half of them have no pane left: the dead ones must not leak."""
+        oldest_ms = min(self.panes, default=None)
+        latest_ms = self._latest_ms[: len(self.series)]
+        alive = (
+            np.flatnonzero(latest_ms >= oldest_ms) if oldest_ms is not None else np.empty(0, int)
+        )
+        if len(alive) > len(latest_ms) // 2:
+            return
+        renumbered = self.series.retain(alive)
+        self._latest_ms = latest_ms[alive]
+        self._series_of = {at: renumbered[ids] for at, ids in self._series_of.items()}
+
+    def _is_expired(self, start_ms: int) -> bool:
+        end_ms = start_ms + self.metric.window.size_ms + self.metric.retention_ms
+        return end_ms <= self._watermark_ms

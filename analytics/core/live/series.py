@@ -1,0 +1,128 @@
+"""Owns the numbering of a metric's series and their dictionary-coded dimensions, not values."""
+
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Key = tuple[str, ...]
+Codes = NDArray[np.int32]
+
+_SERIES_MIN = 16
+
+T = TypeVar("T")
+Number = TypeVar("Number", bound=np.generic)
+
+
+class SeriesIndex:
+    """Series keys as small integers, and each dimension as codes into a dictionary of its texts.
+
+    A question is then decided once for each text or series, never for each row: ids and codes only
+    index arrays. An id stays valid until `retain`, which renumbers.
+    """
+
+    def __init__(self, dimensions: int) -> None:
+        """An empty index of keys with `dimensions` parts."""
+        self._ids: dict[Key, int] = {}
+        self._dictionaries = tuple(_Dictionary() for _ in range(dimensions))
+
+    def __len__(self) -> int:
+        """How many series."""
+        return len(self._ids)
+
+    @property
+    def keys(self) -> list[Key]:
+        """The key of every series, by id."""
+        return list(self._ids)
+
+    def key(self, series: int) -> Key:
+        """The key of the series with this id."""
+        return tuple(each.labels[each.codes[series]] for each in self._dictionaries)
+
+    def add(self, keys: Iterable[Key]) -> Codes:
+        """The ids of `keys`, in their order; new keys get the next ids."""
+        ids = self._ids
+        known = len(ids)
+        found = np.array([ids.setdefault(key, len(ids)) for key in keys], np.int32)
+        if len(ids) > known:
+            added = _newest(ids, len(ids) - known)
+            for dictionary, texts in zip(self._dictionaries, zip(*added, strict=True), strict=True):
+                dictionary.extend(texts)
+        return found
+
+    def codes(self, dimension: int) -> Codes:
+        """The code of every series in a dimension: `labels(dimension)[code]` is its text."""
+        return self._dictionaries[dimension].codes
+
+    def labels(self, dimension: int) -> list[str]:
+        """The texts of a dimension, by code. The index's own list: read it, do not change it."""
+        return self._dictionaries[dimension].labels
+
+    def ranks(self, dimension: int) -> NDArray[np.int64]:
+        """By code, the place of a text among the sorted texts of its dimension."""
+        return self._dictionaries[dimension].ranks()
+
+    def retain(self, ids: NDArray[np.integer]) -> Codes:
+        """Forget every series but `ids` (ascending, each once).
+
+        Returns by old id the new one, or -1, for whoever keeps ids. Costs as much as building anew.
+        """
+        keys = self.keys
+        renumbered = np.full(len(keys), -1, np.int32)
+        renumbered[ids] = np.arange(len(ids), dtype=np.int32)
+        self._ids = {}
+        self._dictionaries = tuple(_Dictionary() for _ in self._dictionaries)
+        self.add([keys[i] for i in ids.tolist()])
+        return renumbered
+
+
+class _Dictionary:
+    """The texts of one dimension and the code of each series, in an array that doubles."""
+
+    def __init__(self) -> None:
+        self.labels: list[str] = []
+        self._codes_by_label: dict[str, int] = {}
+        self._codes = np.empty(_SERIES_MIN, np.int32)
+        self._n = 0
+        self._ranks = np.empty(0, np.int64)
+
+    @property
+    def codes(self) -> Codes:
+        return self._codes[: self._n]
+
+    def extend(self, texts: Sequence[str]) -> None:
+        by_label = self._codes_by_label
+        known = len(by_label)
+        codes = [by_label.setdefault(text, len(by_label)) for text in texts]
+        self.labels.extend(_newest(by_label, len(by_label) - known))
+        n = self._n + len(codes)
+        self._codes = grown(self._codes, n)
+        self._codes[self._n : n] = codes
+        self._n = n
+
+    def ranks(self) -> NDArray[np.int64]:
+        # Sorting is worth keeping: texts are added rarely, and every question with groups asks.
+        if len(self._ranks) != len(self.labels):
+            order = sorted(range(len(self.labels)), key=self.labels.__getitem__)
+            self._ranks = np.empty(len(order), np.int64)
+            self._ranks[order] = np.arange(len(order))
+        return self._ranks
+
+
+def grown(array: NDArray[Number], n: int) -> NDArray[Number]:
+    """The array itself if `n` elements fit, else a copy of at least twice the length.
+
+    What stands in the new elements is undefined.
+    """
+    if n <= len(array):
+        return array
+    longer = np.empty(max(n, 2 * len(array)), array.dtype)
+    longer[: len(array)] = array
+    return longer
+
+
+def _newest(numbered: dict[T, int], n: int) -> list[T]:
+    """The last `n` keys in the order they came; costs what `n` costs, not what the dict does."""
+    return list(islice(reversed(numbered), n))[::-1]

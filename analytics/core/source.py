@@ -1,0 +1,155 @@
+"""Phase 1 of one source partition: folds its records into open panes; pure.
+
+`Source` is a deterministic function of the log up to `applied` (but for the wall clock, which only
+bounds the watermark and refuses events from the future).
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from analytics.core import watermark
+from analytics.core.aggregates.grouping import fold
+from analytics.core.aggregates.pane import Pane, PaneSpec, Partials
+from analytics.core.definitions.catalog import Catalog
+from analytics.core.definitions.metric import Metric
+from analytics.core.events.codec import EventCodec, Rejected
+
+
+class SourceState(msgspec.Struct, frozen=True, array_like=True):
+    """What a marker keeps of a source beside its panes."""
+
+    highest_ms: int | None
+    late: dict[str, int]
+
+
+class Folded(NamedTuple):
+    """What became of some records: valid events, and the lines that were refused."""
+
+    events: int
+    rejected: list[Rejected]
+
+
+class OpenPane(NamedTuple):
+    """A pane with the key of its metric."""
+
+    metric: str
+    start_ms: int
+    pane: Pane
+
+
+class Source:
+    """Open panes, watermark and counters of one source partition.
+
+    ``applied`` is the highest offset folded in, -1 while there is none. Late events are those of
+    windows that had already closed here; they are counted by metric and not folded.
+    """
+
+    def __init__(self, catalog: Catalog, codec: EventCodec, disorder_ms: int) -> None:
+        self.catalog = catalog
+        self._codec = codec
+        self._disorder_ms = disorder_ms
+        self.applied = -1
+        self.highest_ms: int | None = None
+        self.late: dict[str, int] = {}
+        self._panes: dict[str, dict[int, Pane]] = {}
+        self._touched: set[tuple[str, int]] = set()
+
+    def fold(self, values: Sequence[bytes | None], last_offset: int, now_ms: int) -> Folded:
+        """Fold the values of consecutive records that end at ``last_offset``."""
+        decoded = self._codec.decode(values, now_ms)
+        columns = decoded.columns
+        if columns.n:
+            before, self.highest_ms = watermark.running(
+                columns.timestamps, self.highest_ms, now_ms, self._disorder_ms
+            )
+            for metric in self.catalog.metrics:
+                result = fold(metric, columns, self._opener(metric), before)
+                self._touched.update((metric.key, start_ms) for start_ms in result.touched)
+                if result.late:
+                    self.late[metric.key] = self.late.get(metric.key, 0) + result.late
+        self.applied = last_offset
+        return Folded(columns.n, decoded.rejected)
+
+    def watermark_ms(self, now_ms: int) -> int:
+        """Event time up to which this partition is taken to be complete."""
+        return watermark.of(self.highest_ms, now_ms, self._disorder_ms)
+
+    def take_changes(self) -> list[tuple[OpenPane, Partials]]:
+        """Panes that changed since the last call, each with its changed rows."""
+        changes = []
+        for key, start_ms in sorted(self._touched):
+            pane = self._panes[key][start_ms]
+            dirty = pane.take_dirty()
+            if dirty is not None:
+                changes.append((OpenPane(key, start_ms, pane), dirty))
+        self._touched.clear()
+        return changes
+
+    def take_closed(self, now_ms: int) -> list[OpenPane]:
+        """Remove and return the panes past the grace of their last window.
+
+        A pane with changes stays until they were taken, and so were published: closing drops the
+        only other copy.
+        """
+        watermark_ms = self.watermark_ms(now_ms)
+        closed = []
+        for open_pane in list(self.open_panes()):
+            key, start_ms, _ = open_pane
+            metric = self.catalog.by_key.get(key)
+            done = metric is None or closes_at(metric, start_ms) <= watermark_ms
+            if done and (key, start_ms) not in self._touched:
+                del self._panes[key][start_ms]
+                closed.append(open_pane)
+        return closed
+
+    def open_panes(self) -> Iterator[OpenPane]:
+        """Every open pane."""
+        for key, panes in self._panes.items():
+            for start_ms, pane in panes.items():
+                yield OpenPane(key, start_ms, pane)
+
+    def state(self) -> SourceState:
+        """What `restore` needs beside the panes' rows."""
+        return SourceState(self.highest_ms, dict(self.late))
+
+    def restore(self, applied: int, state: SourceState, rows: Sequence[Partials]) -> None:
+        """Become the source that wrote this; of rows written twice the later ones count.
+
+        Panes of metrics that are no longer defined are left out: nobody could fold into them.
+        """
+        self.applied = applied
+        self.highest_ms = state.highest_ms
+        self.late = dict(state.late)
+        for partials in rows:
+            metric = self.catalog.by_key.get(partials.metric)
+            if metric is not None:
+                self._opener(metric)(partials.start_ms).replace(partials)
+        for open_pane in self.open_panes():
+            open_pane.pane.take_dirty()
+
+    def _opener(self, metric: Metric) -> "_Opener":
+        return _Opener(metric, self._panes.setdefault(metric.key, {}))
+
+
+def closes_at(metric: Metric, start_ms: int) -> int:
+    """Watermark at which the pane at ``start_ms`` takes no more events."""
+    return start_ms + metric.window.size_ms + metric.window.grace_ms
+
+
+class _Opener:
+    """Opens panes of one metric on demand."""
+
+    __slots__ = ("_metric", "_panes")
+
+    def __init__(self, metric: Metric, panes: dict[int, Pane]) -> None:
+        self._metric = metric
+        self._panes = panes
+
+    def __call__(self, start_ms: int) -> Pane:
+        pane = self._panes.get(start_ms)
+        if pane is None:
+            spec = PaneSpec.of(self._metric)
+            pane = self._panes[start_ms] = Pane(spec, start_ms, self._metric.key)
+        return pane

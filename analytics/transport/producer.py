@@ -1,0 +1,131 @@
+"""The producer of everything that must not be lost: acknowledged by all replicas, never doubled."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, UnknownError
+
+from analytics.errors import TransportError
+
+log = structlog.get_logger(__name__)
+
+#: Largest record batch; Kafka's default limit for a topic is slightly above 1 MB.
+BATCH_BYTES_MAX = 900_000
+
+REQUEST_BYTES_MAX = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One record to send; ``partition`` None leaves the choice to the key's hash."""
+
+    topic: str
+    value: bytes | None
+    key: bytes | None = None
+    partition: int | None = None
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+async def start_producer(arguments: Mapping[str, Any]) -> AIOKafkaProducer:
+    """A connected idempotent producer. Raises TransportError when no broker answers.
+
+    The embedded broker of the demo hands out producer ids to transactions only, and calls the
+    request an unknown error; there the producer starts without, and says so.
+    """
+    producer = AIOKafkaProducer(**arguments, enable_idempotence=True)
+    try:
+        await producer.start()
+    except UnknownError:
+        await producer.stop()
+        log.warning("the broker knows no idempotent producers: a retry may store a record twice")
+        producer = AIOKafkaProducer(**arguments)
+        await producer.start()
+    except KafkaError as error:
+        await producer.stop()
+        raise TransportError(f"cannot reach Kafka: {error}", recoverable=True) from error
+    return producer
+
+
+class DurableProducer:
+    """Awaits the acknowledgement of everything it sends; raises TransportError when there is none.
+
+    Retries are aiokafka's, bounded by ``request_timeout_ms``. Sends to one partition keep their
+    order. Not usable before `start`.
+    """
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        """`options` are what `analytics.transport.access.client_options` returns."""
+        self._arguments = {
+            "acks": "all",
+            "max_batch_size": BATCH_BYTES_MAX,
+            "max_request_size": REQUEST_BYTES_MAX,
+            "request_timeout_ms": 120_000,
+            **options,
+        }
+        self._producer: AIOKafkaProducer | None = None
+
+    async def start(self) -> None:
+        """Connect; raises TransportError when no broker answers."""
+        self._producer = await start_producer(self._arguments)
+
+    async def stop(self) -> None:
+        """Send what is queued and disconnect."""
+        if self._producer is not None:
+            producer, self._producer = self._producer, None
+            await producer.stop()
+
+    async def append(
+        self, topic: str, partition: int, entries: Sequence[tuple[bytes, bytes | None]]
+    ) -> int:
+        """Append ``entries`` in order, in as few record batches as fit; offset of the last one.
+
+        A record batch is stored whole or not at all. Batches follow one another: when the second
+        is sent the first is durable.
+        """
+        producer = self._started()
+        offset = -1
+        waiting = list(entries)
+        try:
+            while waiting:
+                builder = producer.create_batch()
+                taken = 0
+                for key, value in waiting:
+                    if builder.append(timestamp=None, key=key, value=value) is None:
+                        break
+                    taken += 1
+                future = await producer.send_batch(builder, topic, partition=partition)
+                metadata = await future
+                offset = metadata.offset + taken - 1
+                del waiting[:taken]
+        except KafkaError as error:
+            message = f"{topic}-{partition} did not take a flush: {error}"
+            raise TransportError(message, recoverable=error.retriable) from error
+        return offset
+
+    async def send(self, records: Sequence[Outgoing]) -> None:
+        """Send ``records`` and await them all."""
+        producer = self._started()
+        try:
+            pending = [
+                await producer.send(
+                    one.topic,
+                    value=one.value,
+                    key=one.key,
+                    partition=one.partition,
+                    headers=list(one.headers),
+                )
+                for one in records
+            ]
+            for future in pending:
+                await future
+        except KafkaError as error:
+            message = f"Kafka did not take {len(records)} records: {error}"
+            raise TransportError(message, recoverable=error.retriable) from error
+
+    def _started(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            raise TransportError("the producer is not running", recoverable=False)
+        return self._producer

@@ -1,0 +1,60 @@
+"""Records of one partition as one value: what the batch transport hands to an agent."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import faust
+from faust.types import AppT, Message
+
+
+class Record(Protocol):
+    """The part of a Kafka record that the agents read."""
+
+    @property
+    def offset(self) -> int:
+        """Place in the partition."""
+
+    @property
+    def value(self) -> bytes | None:
+        """Payload; None for a tombstone."""
+
+
+class RecordBatch:
+    """Consecutive records of one partition, as one fetch returned them.
+
+    ``position`` is the offset the consumer stood at before this batch. Offsets may have holes
+    (compaction, control records), so only the position tells whether records are missing between
+    this batch and the state of its receiver.
+    """
+
+    __slots__ = ("generation", "partition", "position", "records")
+
+    def __init__(
+        self, partition: int, position: int, records: Sequence[Record], generation: int
+    ) -> None:
+        self.partition = partition
+        self.position = position
+        self.records = records
+        self.generation = generation
+
+    @property
+    def last_offset(self) -> int:
+        """Offset of the newest record."""
+        return self.records[-1].offset
+
+    def after(self, offset: int) -> Sequence[Record]:
+        """Records newer than ``offset``, in order: what a receiver at ``offset`` has not seen."""
+        if self.records[0].offset > offset:
+            return self.records
+        return [record for record in self.records if record.offset > offset]
+
+
+class RecordBatchSchema(faust.Schema[Any, Any]):
+    """Passes a batch through untouched: the agent decodes, as an error has a home there."""
+
+    def loads_key(self, app: AppT, message: Message, **_: Any) -> None:
+        """A batch has no key of its own."""
+
+    def loads_value(self, app: AppT, message: Message, **_: Any) -> Any:
+        """The batch itself."""
+        return message.value

@@ -1,0 +1,1 @@
+"""Benchmarks: `python -m benchmarks NAME`; they measure the product and are no part of it."""

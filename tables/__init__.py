@@ -1,0 +1,1 @@
+"""Tables: state by partition, in RocksDB and on a changelog; no other room writes either."""

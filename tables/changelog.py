@@ -1,0 +1,134 @@
+"""A Faust table whose changelog holds segments; Faust assigns, recovers and routes it as ever.
+
+What Faust's own tables do key by key (encode, one changelog message, one store write and a second
+one for its offset) happens here once a flush, see `tables.partition`.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import faust
+from faust.stores.base import Store as FaustStore
+from faust.types import TP, AppT, EventT
+
+from analytics.errors import StoreError
+from tables.segments import Entry
+from tables.store import Store
+
+#: Small segments and eager cleaning keep a recovery short.
+CHANGELOG_CONFIG = {
+    "segment.bytes": str(64 << 20),
+    "min.cleanable.dirty.ratio": "0.2",
+    "delete.retention.ms": str(24 * 3_600_000),
+}
+
+TakeOver = Callable[[frozenset[int]], Awaitable[None]]
+Release = Callable[[frozenset[int]], None]
+
+
+class SegmentStore(FaustStore[bytes, bytes]):
+    """Adapter: what Faust wants of a store, answered by ours."""
+
+    def __init__(self, *args: Any, store: Store, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.store = store
+
+    def persisted_offset(self, tp: TP) -> int | None:
+        """Changelog offset up to which the local store is complete."""
+        return self.store.offset(tp.partition)
+
+    def apply_changelog_batch(
+        self, batch: Iterable[EventT[Any]], to_key: Any, to_value: Any
+    ) -> None:
+        """Copy recovered changelog records into the local store."""
+        by_partition: dict[int, tuple[list[Entry], int]] = {}
+        for event in batch:
+            message = event.message
+            entries, _ = by_partition.setdefault(message.partition, ([], 0))
+            if message.key is not None:
+                entries.append(Entry(message.key, message.value or None))
+            by_partition[message.partition] = (entries, message.offset)
+        for partition, (entries, offset) in by_partition.items():
+            self.store.write(partition, entries, offset)
+
+    async def backup_partition(self, *_: Any, **__: Any) -> None:
+        """Refuse: the changelog is the backup."""
+        raise StoreError("a table of segments has no backups: its changelog is one")
+
+    def restore_backup(self, *_: Any, **__: Any) -> None:
+        """Refuse: the changelog is the backup."""
+        raise StoreError("a table of segments has no backups: its changelog is one")
+
+    def reset_state(self) -> None:
+        """Forget everything local; Faust calls this for `worker --reset`."""
+        for partition in range(self.table.partitions or 0):
+            self.store.wipe(partition)
+
+    async def on_stop(self) -> None:
+        """Close the databases."""
+        self.store.close_all()
+
+
+class SegmentTable(faust.Table[bytes, bytes]):
+    """A table partition is taken over after each recovery and released when it is revoked.
+
+    ``take_over`` gets the active partitions once their changelog is read; only when it returns
+    does Faust seek and start the stream. ``release`` gets the partitions that are gone.
+    """
+
+    def __init__(self, app: AppT, *, name: str, partitions: int, directory: Path) -> None:
+        super().__init__(
+            app,
+            name=name,
+            partitions=partitions,
+            key_type=bytes,
+            value_type=bytes,
+            extra_topic_configs=CHANGELOG_CONFIG,
+        )
+        self.store = Store(directory / name)
+        self.take_over: TakeOver | None = None
+        self.release: Release | None = None
+
+    def _new_store(self) -> SegmentStore:
+        return SegmentStore(
+            "segments://",
+            self.app,
+            self,
+            table_name=self.name,
+            key_type=bytes,
+            value_type=bytes,
+            key_serializer="raw",
+            value_serializer="raw",
+            store=self.store,
+        )
+
+    async def on_rebalance(
+        self,
+        assigned: set[TP],
+        revoked: set[TP],
+        newly_assigned: set[TP],
+        generation_id: int = 0,
+    ) -> None:
+        """Let go of what was revoked."""
+        await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
+        topic = self.changelog_topic_name
+        gone = frozenset(tp.partition for tp in revoked if tp.topic == topic)
+        if self.release is not None:
+            self.release(gone)
+        for partition in gone:
+            self.store.close(partition)
+
+    async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
+        """Take over the active partitions, or crash: Faust drops exceptions raised here."""
+        await super().on_recovery_completed(active_tps, standby_tps)
+        if self.take_over is None:
+            return
+        try:
+            await self.take_over(frozenset(tp.partition for tp in active_tps))
+        except StoreError as error:
+            for tp in active_tps:
+                self.store.wipe(tp.partition)
+            await self.app.crash(error)
+        except Exception as error:
+            await self.app.crash(error)

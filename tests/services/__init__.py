@@ -1,0 +1,1 @@
+"""Owns the real services that integration tests start; product code must never import from here."""

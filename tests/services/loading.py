@@ -1,0 +1,117 @@
+"""Owns sending records to Kafka as a foreign producer would, and waiting until they are applied."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import cycle
+
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+
+from tests.services.workers import PARTITIONS, Deployment, WorkerFleet
+
+SEND_SECONDS_MAX = 60.0
+APPLY_SECONDS_MAX = 60.0
+POLL_SECONDS = 0.1
+
+
+class Load:
+    """A producer to the events topic of one deployment; spreads records over its partitions.
+
+    Every partition gets the records in the order they were sent, whatever is retried.
+    """
+
+    def __init__(self, deployment: Deployment, *, codec: str = "none", linger_ms: int = 5) -> None:
+        self._topic = deployment.topics.events
+        self._failures: list[KafkaError] = []
+        self._turns = cycle(range(PARTITIONS))
+        self._producer = Producer(
+            {
+                "bootstrap.servers": deployment.bootstrap,
+                "compression.type": codec,
+                "enable.idempotence": True,
+                "linger.ms": linger_ms,
+                "queue.buffering.max.messages": 1_000_000,
+                "log_level": 3,
+            }
+        )
+
+    def send(self, values: Iterable[bytes], *, partition: int | None = None) -> None:
+        """Queue records, to each partition in turn or all to one."""
+        for value in values:
+            to = next(self._turns) if partition is None else partition
+            self._producer.produce(self._topic, value, partition=to, on_delivery=self._delivered)
+            self._producer.poll(0)
+
+    def flush(self) -> None:
+        """Wait for the acknowledgement of every record; AssertionError when one has none."""
+        unsent = self._producer.flush(SEND_SECONDS_MAX)
+        assert (unsent, self._failures) == (0, [])
+
+    def _delivered(self, error: KafkaError | None, _: Message) -> None:
+        if error is not None:
+            self._failures.append(error)
+
+
+def wait_applied(deployment: Deployment, fleet: WorkerFleet) -> None:
+    """Block until the workers have folded every record of the events topic and said so.
+
+    This is what a test waits for instead of a count: a count that is right by then was right, and
+    one that is too high would have been passed on the way.
+    """
+    ends = end_offsets(deployment.bootstrap, deployment.topics.events, PARTITIONS)
+    wanted = {number: end - 1 for number, end in enumerate(ends) if end}
+    deadline = time.monotonic() + APPLY_SECONDS_MAX
+    while (applied := applied_offsets(fleet)) != wanted:
+        for worker in fleet:
+            worker.check_alive()
+        assert time.monotonic() < deadline, f"applied {applied} of {wanted}\n{fleet.logs[-8192:]}"
+        time.sleep(POLL_SECONDS)
+
+
+def applied_offsets(fleet: WorkerFleet) -> dict[int, int]:
+    """The highest durable offset of every source partition, as its owner tells it."""
+    found: dict[int, int] = {}
+    for worker in fleet:
+        owned = worker.asking.readiness().document.get("source_partitions", ())
+        samples = worker.asking.samples("analytics_applied_offset{")
+        for partition in owned:
+            key = f'analytics_applied_offset{{partition="{partition}",stage="aggregate"}}'
+            if key in samples:
+                found[partition] = int(samples[key])
+    return found
+
+
+def end_offsets(bootstrap: str, topic: str, partitions: int) -> list[int]:
+    """The offset after the last record of each partition."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "ends"})
+    try:
+        return [
+            consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=SEND_SECONDS_MAX)[
+                1
+            ]
+            for number in range(partitions)
+        ]
+    finally:
+        consumer.close()
+
+
+def records_of(bootstrap: str, topic: str, partitions: int = 1) -> list[Message]:
+    """Every record of a topic as of now."""
+    return list(_read(bootstrap, topic, end_offsets(bootstrap, topic, partitions)))
+
+
+def _read(bootstrap: str, topic: str, ends: Sequence[int]) -> Iterator[Message]:
+    options = {"bootstrap.servers": bootstrap, "group.id": "reading", "enable.auto.commit": False}
+    consumer = Consumer(options)
+    try:
+        for number, end in enumerate(ends):
+            consumer.assign([TopicPartition(topic, number, 0)])
+            position = 0
+            while position < end:
+                for message in consumer.consume(5_000, timeout=1.0):
+                    assert message.error() is None, message.error()
+                    offset = message.offset()
+                    assert offset is not None
+                    position = offset + 1
+                    yield message
+    finally:
+        consumer.close()
