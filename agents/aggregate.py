@@ -7,7 +7,8 @@ A flush of a partition, each step awaited before the next:
 3. the changed rows to `partials`;
 4. the consumer learns what is durable, and may commit it.
 
-Folding goes on while a flush waits for Kafka: it works on a snapshot. A crash between 2 and 3 is
+Folding goes on while a flush waits for Kafka: it works on a snapshot, complete before the first
+step. A crash between 2 and 3 is
 healed by the next owner, which publishes every open pane once under its own epoch.
 """
 
@@ -114,15 +115,18 @@ class Aggregate:
         closed = source.take_closed(now_ms)
         applied, state = source.applied, msgspec.msgpack.encode(source.state())
         told = list(self._deliveries(held, [dirty for _, dirty in changes], now_ms))
-        if letters:
-            await producer.send(letters)
+        entries = None
         if changes or closed or applied != held.flushed:
-            await held.state.flush(
+            entries = held.state.prepare(
                 [Change(_id(one, held), one.pane, dirty) for one, dirty in changes],
                 [_id(one, held) for one in closed],
                 applied,
                 state,
             )
+        if letters:
+            await producer.send(letters)
+        if entries is not None:
+            await held.state.write(entries)
         if told:
             await producer.send(told)
         held.flushed = applied

@@ -11,6 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 from faust.types import TP, StreamT
 
 from agents.context import Context
+from analytics.errors import TransportError
 from analytics.transport.batch import consumer_of
 from analytics.transport.records import RecordBatch
 from tables.changelog import SegmentTable
@@ -41,6 +42,8 @@ class Held(Generic[W]):
     #: ``applied`` of the last flush.
     flushed: int = -1
     flushing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    #: A flush has begun and not ended well: what it took from ``work`` is nowhere durable.
+    broken: bool = False
 
 
 class Phase(Protocol[W]):
@@ -89,15 +92,19 @@ class Partitions(Generic[W]):
         """Who takes ``batch`` in, with ``next_offset`` moved behind it; None: nobody, drop it.
 
         A batch fetched before a rebalance or a seek does not follow on what is applied, and what
-        lies between was never taken in: reading goes back to where it should be.
+        lies between was never taken in: reading goes back to where it should be. What was taken in
+        already comes again after that, and is dropped.
         """
         held = self.held.get(batch.partition)
         if held is None or batch.generation != self._context.app.consumer_generation_id:
             return None
-        if held.next_offset is not None and batch.position != held.next_offset:
-            self._context.metrics.misplaced.labels(self._phase.stage).inc()
-            await consumer_of(self._context.app).reread(self._tp(held), held.next_offset)
-            return None
+        if held.next_offset is not None:
+            if batch.position > held.next_offset:
+                self._context.metrics.misplaced.labels(self._phase.stage).inc()
+                await consumer_of(self._context.app).reread(self._tp(held), held.next_offset)
+                return None
+            if batch.last_offset < held.next_offset:
+                return None
         held.next_offset = batch.last_offset + 1
         return held
 
@@ -112,14 +119,22 @@ class Partitions(Generic[W]):
     async def flush(self, held: Held[W]) -> None:
         """Make durable what changed.
 
-        Raises TransportError when Kafka does not take it, StoodStill when it may not be ours.
+        Raises TransportError when Kafka does not take it, StoodStill when it may not be ours. After
+        an error no later flush of ``held`` may succeed: it would hide that rows are missing.
         """
         metrics, stage = self._context.metrics, self._phase.stage
         async with held.flushing:
+            if not self.holds(held):
+                return
             self._context.pulse.check()
+            if held.broken:
+                message = f"{self._tp(held)} has a flush that did not end: start the worker again"
+                raise TransportError(message, recoverable=False)
+            held.broken = True
             with metrics.flush_seconds.labels(stage).time():
                 await self._phase.flush(held)
-            if held.flushed >= 0:
+            held.broken = False
+            if held.flushed >= 0 and self.holds(held):
                 consumer_of(self._context.app).mark_durable(self._tp(held), held.flushed)
                 metrics.applied.labels(stage, str(held.partition)).set(held.flushed)
 
@@ -130,7 +145,7 @@ class Partitions(Generic[W]):
 
     async def _take_over(self, partition: int) -> None:
         held = self.held.get(partition)
-        if held is not None and held.state.still_ours():
+        if held is not None and not held.broken and held.state.still_ours():
             return
         generation = self._context.app.consumer_generation_id
         state = TablePartition(self._table, partition, self._context.producer)

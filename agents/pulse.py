@@ -1,38 +1,63 @@
 """Notices that the process stood still for too long to still own what it believes it owns."""
 
+import threading
+
 from analytics import clock
 from analytics.errors import AnalyticsError
 
+BEAT_SECONDS = 0.5
+
 
 class StoodStill(AnalyticsError):
-    """The process was paused or blocked; its partitions may belong to another worker by now."""
+    """The process was paused; its partitions may belong to another worker by now."""
 
 
 class Pulse:
-    """A beat from the event loop; who is about to write asks whether it has been missing.
+    """A beat from a thread of its own; who is about to write asks whether it was missing.
 
     A worker that was paused beyond the group's session lost its partitions and does not know it.
-    What it would write is ignored (see `tables.segments`), but it would also take events for its
-    own, so it ends before it writes anything.
+    What it would write is ignored (see `tables.segments`), but it would also answer queries from
+    what it holds, so it ends before it does anything else.
+
+    A thread, because the group's heartbeats come from one too: while the event loop is busy the
+    session goes on, and nothing is wrong.
     """
 
     def __init__(self, still_seconds_max: float = float("inf")) -> None:
         self._max = still_seconds_max
-        # None until the first beat: before that the process owns nothing.
-        self._beat_at: float | None = None
-
-    async def beat(self) -> None:
-        """Called at a steady interval, well below the maximum."""
-        self.check()
         self._beat_at = clock.monotonic()
+        self._still = 0.0
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin to beat."""
+        self._beat_at = clock.monotonic()
+        self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Beat no more; `check` then has nothing to say."""
+        if self._thread is not None:
+            self._stopped.set()
+            self._thread.join()
+            self._thread = None
 
     def check(self) -> None:
-        """Raise StoodStill when the last beat is too long ago."""
-        if self._beat_at is None:
-            return
-        still = clock.monotonic() - self._beat_at
-        if still > self._max:
+        """Raise StoodStill when the process was paused for longer than the maximum, ever."""
+        self._note()
+        if self._still > self._max:
             raise StoodStill(
-                f"this process stood still for {still:.1f} s and may have lost its partitions; "
-                "it ends without writing, start it again"
+                f"this process stood still for {self._still:.1f} s and may have lost its "
+                "partitions; it ends without writing, start it again"
             )
+
+    def _run(self) -> None:
+        while not self._stopped.wait(BEAT_SECONDS):
+            self._note()
+            self._beat_at = clock.monotonic()
+
+    def _note(self) -> None:
+        # The longest pause is kept: a beat after waking up must not hide it.
+        if self._thread is not None:
+            self._still = max(self._still, clock.monotonic() - self._beat_at)

@@ -4,7 +4,6 @@
 environment, so that importing this module does nothing.
 """
 
-import os
 import ssl
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from agents.pulse import Pulse
 from agents.ticking import Ticking
 from analytics.configuration import Configuration, load_configuration
 from analytics.metrics import Metrics
-from analytics.settings import Settings
+from analytics.settings import Settings, process_environment
 from analytics.topics import (
     AGGREGATE_AGENT,
     MERGE_AGENT,
@@ -30,6 +29,7 @@ from analytics.topics import (
     Topics,
 )
 from analytics.transport.access import client_options
+from analytics.transport.admin import prepare_topics
 from analytics.transport.batch import BatchTransport
 from analytics.transport.producer import DurableProducer
 from analytics.transport.records import RecordBatchSchema
@@ -42,7 +42,6 @@ from web.peers import Peers
 PORT_DEFAULT = 6066
 #: Batches waiting for an agent, a topic and worker; one may be a fetch of every partition.
 QUEUED_BATCHES_MAX = 16
-PULSE_SECONDS = 0.5
 COMMIT_INTERVAL_SECONDS = 1.0
 REBALANCE_TIMEOUT_SECONDS = 30.0
 #: Heartbeats come from a thread of their own; with partitions paused nothing polls for long.
@@ -76,12 +75,16 @@ class WorkerCursor:
 class StreamApp(faust.App):
     """The Faust app with what it needs beside Faust: a producer of its own and the flush timers."""
 
+    settings: Settings
     durable: DurableProducer
     cursor: WorkerCursor
     timers: tuple[Ticking, ...]
+    pulse: Pulse
 
     async def on_start(self) -> None:
-        """Connect the producer before the first partition can be taken over."""
+        """Look at the topics and connect before the first partition can be taken over."""
+        await prepare_topics(self.settings)
+        self.pulse.start()
         await self.durable.start()
         await super().on_start()
 
@@ -102,14 +105,15 @@ class StreamApp(faust.App):
         """Disconnect the producer once nothing is left that flushes."""
         await super().on_shutdown()
         await self.durable.stop()
+        self.pulse.stop()
 
 
 def create_app(configuration: Configuration) -> StreamApp:
     """A worker's app, ready to be started by `analytics.worker` or Faust's command line."""
     settings, catalog = configuration.settings, configuration.catalog
-    topics = Topics(settings.topic_prefix)
-    app = _faust_app(settings)
-    producer = DurableProducer(client_options(settings, f"{settings.app_id}-flush"))
+    topics = Topics(settings.topic_prefix, settings.app_id)
+    app = _faust_app(settings, topics.group)
+    producer = DurableProducer(client_options(settings, f"{topics.group}-flush"))
     pulse = Pulse(settings.session_timeout_ms / 1000 / 2)
     context = Context(app, settings, catalog, topics, producer, Metrics(), pulse)
     panes, merged = _table(app, settings, PANES_TABLE), _table(app, settings, MERGED_TABLE)
@@ -122,24 +126,24 @@ def create_app(configuration: Configuration) -> StreamApp:
         topics.partials: merge.partitions,
     }
     interval = settings.flush_interval_ms / 1000
+    app.settings = settings
     app.durable = producer
     app.cursor = WorkerCursor(phases)
-    app.timers = (
-        Ticking(pulse.beat, PULSE_SECONDS),
-        *(Ticking(phase.flush_all, interval) for phase in phases.values()),
-    )
+    app.timers = tuple(Ticking(phase.flush_all, interval) for phase in phases.values())
+    app.pulse = pulse
     app.transport = BatchTransport(app, batch_topics=phases, cursor=app.cursor)
     app.agent(_channel(app, topics.events), name=AGGREGATE_AGENT)(aggregate.partitions.consume)
     app.agent(_channel(app, topics.partials), name=MERGE_AGENT)(merge.partitions.consume)
     answering = Answering(catalog, merge, Peers(app, MERGED_TABLE), settings.partitions)
-    views.register(app, answering, Health(app, aggregate.partitions, merge.partitions), context.metrics)
+    health = Health(app, topics, aggregate.partitions, merge.partitions)
+    views.register(app, answering, health, context.metrics)
     return app
 
 
-def _faust_app(settings: Settings) -> StreamApp:
+def _faust_app(settings: Settings, group: str) -> StreamApp:
     port = settings.port or PORT_DEFAULT
     return StreamApp(
-        settings.app_id,
+        group,
         broker=";".join(f"kafka://{server}" for server in settings.broker),
         broker_credentials=_credentials(settings),
         datadir=str(settings.data_dir),
@@ -189,7 +193,7 @@ def _credentials(settings: Settings) -> Credentials | None:
 
 
 def _table(app: StreamApp, settings: Settings, name: str) -> SegmentTable:
-    directory = Path(settings.data_dir) / settings.app_id
+    directory = Path(settings.data_dir) / app.conf.id
     table = SegmentTable(app, name=name, partitions=settings.partitions, directory=directory)
     app.tables.add(table)
     return table
@@ -204,6 +208,6 @@ def _channel(app: StreamApp, topic: str) -> faust.Topic:
 def __getattr__(name: str) -> Any:
     if name != "app":
         raise AttributeError(name)
-    app = create_app(load_configuration(None, os.environ, {}))
+    app = create_app(load_configuration(None, process_environment(), {}))
     globals()["app"] = app
     return app

@@ -7,7 +7,14 @@ import structlog
 
 #: Clients that log as errors what they then retry by themselves: a topic or a coordinator that is
 #: not there yet. What does fail reaches us as an exception.
-NOISY = ("aiokafka.cluster", "aiokafka.client", "aiokafka.consumer.group_coordinator")
+NOISY = (
+    "aiokafka",
+    "aiokafka.cluster",
+    "aiokafka.client",
+    "aiokafka.consumer.group_coordinator",
+    # Prints a traceback of whatever ends the worker, which `analytics.worker` reports.
+    "faust.worker",
+)
 
 
 def configure_logging(level: int = logging.INFO) -> None:

@@ -5,6 +5,7 @@ A setting is declared once, in `Settings`, with its reader, default and meaning.
 written with its unit; its environment variable is `ANALYTICS_` and the key in capitals.
 """
 
+import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -308,3 +309,8 @@ def read_toml(file: Path, notes: Notes) -> Mapping[str, object]:
     except RecursionError:
         notes.add("", "must not be nested so deeply", NOTHING)
     return {}
+
+
+def process_environment() -> Mapping[str, str]:
+    """The environment of this process; read by whoever composes it, and handed down from there."""
+    return dict(os.environ)

@@ -5,6 +5,19 @@ from dataclasses import dataclass
 
 DAY_MS = 86_400_000
 
+#: Table names; a changelog topic is called ``{group}-{table}-changelog``.
+PANES_TABLE = "panes"
+MERGED_TABLE = "merged"
+TABLES = (PANES_TABLE, MERGED_TABLE)
+
+#: Small log segments and eager cleaning keep a recovery short.
+CHANGELOG_CONFIG = {
+    "cleanup.policy": "compact",
+    "segment.bytes": str(64 << 20),
+    "min.cleanable.dirty.ratio": "0.2",
+    "delete.retention.ms": str(DAY_MS),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
@@ -17,9 +30,19 @@ class TopicSpec:
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """The topic names of one deployment, each with its prefix."""
+    """The names of one deployment: its topics, and its consumer group with what hangs on that."""
 
     prefix: str = ""
+    app_id: str = "analytics-stream"
+
+    @property
+    def group(self) -> str:
+        """Consumer group of the stream workers, which is also what Faust calls the app."""
+        return f"{self.prefix}{self.app_id}"
+
+    def changelog(self, table: str) -> str:
+        """Changelog topic of a table. Faust derives the same name from the group."""
+        return f"{self.group}-{table}-changelog"
 
     @property
     def events(self) -> str:
@@ -36,8 +59,16 @@ class Topics:
         """Rejected lines with their reason."""
         return f"{self.prefix}dead-letters"
 
+    def changelogs(self, partitions: int) -> tuple[TopicSpec, ...]:
+        """The topics that hold the workers' state. They must exist before a worker joins the group:
+        Faust leaves a topic that it does not see yet out of its assignment.
+        """
+        return tuple(
+            TopicSpec(self.changelog(table), partitions, CHANGELOG_CONFIG) for table in TABLES
+        )
+
     def specs(self, partitions: int) -> tuple[TopicSpec, ...]:
-        """Topics to create. Changelogs are created by the worker: their names hang on its id."""
+        """The topics that people and programs write and read."""
         bounded = {"cleanup.policy": "delete"}
         return (
             TopicSpec(self.events, partitions, bounded | {"retention.ms": str(7 * DAY_MS)}),
@@ -45,10 +76,6 @@ class Topics:
             TopicSpec(self.dead_letters, 1, bounded | {"retention.ms": str(30 * DAY_MS)}),
         )
 
-
-#: Table names; a changelog topic is called ``{app id}-{table}-changelog``.
-PANES_TABLE = "panes"
-MERGED_TABLE = "merged"
 
 #: Agent names: part of consumer and log identity, so never derived from a function's name.
 AGGREGATE_AGENT = "aggregate"

@@ -1,11 +1,14 @@
 """Runs one stream worker in this process, from start to a clean end."""
 
+import asyncio
+
 import faust
 import structlog
 import uvloop
 
 from analytics.app import create_app
 from analytics.configuration import Configuration
+from analytics.errors import AnalyticsError
 from analytics.log import configure_logging
 
 log = structlog.get_logger(__name__)
@@ -14,19 +17,36 @@ log = structlog.get_logger(__name__)
 def run(configuration: Configuration) -> int:
     """Run until SIGINT or SIGTERM, or until something breaks; returns the exit code.
 
-    0 after a clean stop, 1 when the worker crashed: its supervisor should start it again, and it
-    takes up where its last flush left it.
+    0 after a clean stop, 1 when the worker ended by itself: its supervisor should start it again,
+    and it takes up where its last flush left it.
     """
     configure_logging()
-    loop = uvloop.new_event_loop()
     app = create_app(configuration)
-    # Faust's own set-up would draw a spinner and set every library to DEBUG to feed it.
-    worker = faust.Worker(app, override_logging=False, quiet=True, loop=loop)
+    # Faust's own set-up of logging would draw a spinner and set every library to DEBUG to feed it.
+    worker = faust.Worker(
+        app, override_logging=False, quiet=True, loop=uvloop.new_event_loop(), debug=False
+    )
     worker.spinner = None
     try:
-        worker.execute_from_commandline()
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 1
-    except Exception as error:
-        log.error("the worker crashed; start it again", error=str(error), kind=type(error).__name__)
+        _run(worker)
+    except AnalyticsError as error:
+        log.error("the worker ended", reason=str(error))
         return 1
+    except Exception as error:
+        # The last stop of what nobody expected: say all there is to say, and leave.
+        log.error("the worker crashed; start it again", exc_info=error)
+        return 1
+    return 0
+
+
+def _run(worker: faust.Worker) -> None:
+    """What `Worker.execute_from_commandline` does, but letting errors out instead of the process."""
+    asyncio.set_event_loop(worker.loop)
+    starting = asyncio.ensure_future(worker.start(), loop=worker.loop)
+    worker._starting_fut = starting  # a signal during the start cancels it
+    try:
+        worker.loop.run_until_complete(starting)
+    except asyncio.CancelledError:
+        pass
+    finally:
+        worker.stop_and_shutdown()

@@ -18,8 +18,14 @@ DISORDER_MS_MAX = 2_000
 START_MS = 1_767_600_000_000
 
 TYPES = ("purchase", "refund", "view", "search", "login")
-COUNTRIES = tuple("AT AU BE BR CA CH CN DE DK ES FI FR GB IN IT JP NL NO PL US".split())
+# fmt: off
+COUNTRIES = (
+    "AT", "AU", "BE", "BR", "CA", "CH", "CN", "DE", "DK", "ES",
+    "FI", "FR", "GB", "IN", "IT", "JP", "NL", "NO", "PL", "US",
+)
+# fmt: on
 _CENTS_MAX = 50_000
+_2_32 = 1 << 32
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -71,12 +77,12 @@ def line(index: int, draw: Draw, timestamp: str, probe: str = "") -> bytes:
     head = (
         f'{{"id":"{index:032x}","timestamp":"{timestamp}","type":"{draw.type}",'
         f'"source":"shop-{index % 97}","data":{{"order":"{index:012d}",'
-        f'"user":"user-{index * 7919 % 100_003}","session":"{index * 2_654_435_761 % (1 << 32):08x}",'
+        f'"user":"user-{index * 7919 % 100_003}","session":"{index * 2_654_435_761 % _2_32:08x}",'
         f'"amount":{draw.cents // 100}.{draw.cents % 100:02d},"currency":"EUR",'
         f'"country":"{draw.country}","probe":"{probe}","city":"city-{index % 1009}",'
         f'"quantity":{1 + index % 9},"discount":{index % 30 / 100},"member":true,"coupon":null,'
         f'"category":"category-{index % 41}","product":"product-{index % 4999}",'
-        f'"brand":"brand-{index % 211}","warehouse":"w-{index % 17}","carrier":"carrier-{index % 5}",'
+        f'"brand":"brand-{index % 211}","warehouse":"w-{index % 17}","carrier":"c-{index % 5}",'
         f'"payment":"card","channel":"web","campaign":"campaign-{index % 61}",'
         f'"latitude":{index % 180 - 90}.25,"longitude":{index % 360 - 180}.75,"note":"'
     )

@@ -16,13 +16,6 @@ from analytics.errors import StoreError
 from tables.segments import Entry
 from tables.store import Store
 
-#: Small segments and eager cleaning keep a recovery short.
-CHANGELOG_CONFIG = {
-    "segment.bytes": str(64 << 20),
-    "min.cleanable.dirty.ratio": "0.2",
-    "delete.retention.ms": str(24 * 3_600_000),
-}
-
 TakeOver = Callable[[frozenset[int]], Awaitable[None]]
 Release = Callable[[frozenset[int]], None]
 
@@ -84,7 +77,6 @@ class SegmentTable(faust.Table[bytes, bytes]):
             partitions=partitions,
             key_type=bytes,
             value_type=bytes,
-            extra_topic_configs=CHANGELOG_CONFIG,
         )
         self.store = Store(directory / name)
         self.take_over: TakeOver | None = None

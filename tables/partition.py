@@ -4,9 +4,13 @@ import asyncio
 import os
 from collections.abc import Iterable, Sequence
 
+import structlog
+
 from analytics.transport.producer import DurableProducer
 from tables.changelog import SegmentTable
-from tables.segments import Change, Owner, PaneId, Recovered, SegmentLog, recover
+from tables.segments import Change, Entry, Owner, PaneId, Recovered, SegmentLog, recover
+
+log = structlog.get_logger(__name__)
 
 
 class TablePartition:
@@ -33,7 +37,8 @@ class TablePartition:
 
         Raises StoreError when the store cannot be read; wiped, it is rebuilt by the next recovery.
         """
-        recovered = recover(self._table.store.entries(self._partition), os.urandom(8))
+        entries = self._table.store.entries(self._partition)
+        recovered = recover(entries, os.urandom(8), self._table.app.consumer_generation_id)
         self._log = recovered.log
         return recovered
 
@@ -49,11 +54,43 @@ class TablePartition:
     async def flush(
         self, changes: Sequence[Change], closed: Iterable[PaneId], applied: int, state: bytes
     ) -> None:
-        """Make the state as of ``applied`` durable, or raise TransportError. One call at a time."""
-        entries = self._recovered_log.flush(changes, closed, applied, state)
+        """`prepare` and `write`."""
+        await self.write(self.prepare(changes, closed, applied, state))
+
+    def prepare(
+        self, changes: Sequence[Change], closed: Iterable[PaneId], applied: int, state: bytes
+    ) -> list[Entry]:
+        """What `write` has to write to make the state as of ``applied`` durable.
+
+        Call it before anything else is folded: it reads rows of the panes beside ``changes``.
+        """
+        return self._recovered_log.flush(changes, closed, applied, state)
+
+    async def write(self, entries: Sequence[Entry]) -> None:
+        """Write what `prepare` returned. One call at a time, in the same order.
+
+        Raises TransportError or StoreError; what was prepared is then lost, and a later flush would
+        build on it: recover anew.
+        """
         topic = self._table.changelog_topic_name
         offset = await self._producer.append(topic, self._partition, entries)
-        await asyncio.to_thread(self._table.store.write, self._partition, entries, offset)
+        await asyncio.to_thread(self._store, entries, offset)
+
+    def _store(self, entries: Sequence[Entry], offset: int) -> None:
+        store = self._table.store
+        held = store.offset(self._partition)
+        if offset - len(entries) > (-1 if held is None else held):
+            # Somebody else wrote in between, and the store does not have it. With our offset it
+            # would claim to, and the next recovery would leave it out: let it stay behind.
+            log.warning(
+                "left the store behind: its changelog has entries of another worker",
+                table=self._table.name,
+                partition=self._partition,
+                held=held,
+                written=offset,
+            )
+            return
+        store.write(self._partition, entries, offset)
 
     def committed(self, offset: int) -> None:
         """The group accepted the commit of ``offset`` for the source of this partition."""

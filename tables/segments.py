@@ -11,7 +11,9 @@ Hence four rules:
 
 - Every owner writes under keys of its own, `(epoch, nonce)`, so no write replaces another owner's,
   not even by log compaction.
-- A taker picks the marker with the greatest `(epoch, applied)` and takes over with a greater epoch.
+- A taker picks the marker with the greatest epoch and takes over with a greater one. Two takers
+  that read the same changelog have epochs that differ by the generations of the consumer group
+  that gave them the partition, so the later one is preferred even if the other wakes up last.
 - What a former owner writes after it was taken over lies beyond the inherited sequence number.
 - A segment that a later one made redundant is deleted only once the consumer group has accepted an
   offset commit issued after the flush that replaced it. The commit proves that the partition had
@@ -37,12 +39,19 @@ REWRITE_SEGMENTS = 16
 
 T = TypeVar("T")
 
+_GENERATION_BITS = 32
+
 _SEGMENT_KEY = struct.Struct(">cQ8sQ")
 _MARKER_KEY = struct.Struct(">cQ8s")
 
 
 class Owner(NamedTuple):
-    """Who writes: the epoch rises with each takeover, the nonce (8 bytes) tells equals apart."""
+    """Who writes: the epoch rises with each takeover, the nonce (8 bytes) tells equals apart.
+
+    The epoch is a round, one more than the greatest on the changelog when it was read, followed by
+    the low 32 bits of the group's generation. The round alone would not do, as two takers may have
+    read the same; the generation alone would not, as it starts again when a group is deleted.
+    """
 
     epoch: int
     nonce: bytes
@@ -209,14 +218,17 @@ class SegmentLog:
         return Entry(self.owner.marker_key(), msgspec.msgpack.encode(marker))
 
     def _garbage(self, keys: Iterable[bytes]) -> None:
-        # Dead before we came, whoever wrote it: no commit has to prove anything.
-        self._redundant.extend((-2, key) for key in keys)
+        # Dead when we read it. But a flush that was being written then may since have been finished
+        # and been read by a successor of ours, so these, too, wait for a commit after our claim.
+        gate = max(self.applied, 0)
+        self._redundant.extend((gate, key) for key in keys)
 
 
-def recover(entries: Iterable[tuple[bytes, bytes]], nonce: bytes) -> Recovered:
+def recover(entries: Iterable[tuple[bytes, bytes]], nonce: bytes, generation: int) -> Recovered:
     """Find the state in a changelog's (or store's) entries and the log of a new owner of it.
 
-    The caller goes on with ``log`` and writes a flush at once, which makes it the owner. Raises
+    ``generation`` is the consumer group's, in which the new owner was given the partition. The
+    caller goes on with ``log`` and writes a flush at once, which makes it the owner. Raises
     StoreError when an entry in force cannot be read: the store must then be rebuilt.
     """
     markers: dict[Owner, Marker] = {}
@@ -228,18 +240,21 @@ def recover(entries: Iterable[tuple[bytes, bytes]], nonce: bytes) -> Recovered:
         elif key[:1] == b"s":
             _, epoch, owner_nonce, sequence = _SEGMENT_KEY.unpack(key)
             segments.setdefault(Owner(epoch, owner_nonce), []).append((sequence, value))
-    epochs = [owner.epoch for owner in (*markers, *segments)]
-    log = SegmentLog(Owner(max(epochs, default=0) + 1, nonce))
+    log = SegmentLog(Owner(_next_epoch((*markers, *segments), generation), nonce))
     if not markers:
         log._garbage(owner.segment_key(n) for owner, of in segments.items() for n, _ in of)
         return Recovered(None, None, (), log)
-    best = max(markers, key=lambda owner: (owner.epoch, markers[owner].applied, owner.nonce))
+    best = max(markers)
     marker = markers[best]
-    live = _live(best, marker, segments, log)
-    log._garbage(owner.marker_key() for owner in markers if owner != best)
-    log._redundant.append((marker.applied, best.marker_key()))
     log.applied = marker.applied
+    live = _live(best, marker, segments, log)
+    log._garbage(owner.marker_key() for owner in markers)
     return Recovered(best, marker, tuple(live), log)
+
+
+def _next_epoch(owners: Iterable[Owner], generation: int) -> int:
+    newest_round = max((owner.epoch >> _GENERATION_BITS for owner in owners), default=0)
+    return (newest_round + 1) << _GENERATION_BITS | generation % (1 << _GENERATION_BITS)
 
 
 def _live(

@@ -1,6 +1,7 @@
 """Local RocksDB of one table: a database a partition, bounded, rebuilt when it is broken."""
 
 import shutil
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import cast
@@ -32,16 +33,29 @@ class Store:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._open: dict[int, Rdict] = {}
+        # Flushes write from threads while the event loop opens and closes partitions.
+        self._lock = threading.RLock()
         # One cache for all partitions: RocksDB's default would be one of its own for each.
         self._cache = Cache(BLOCK_CACHE_BYTES)
 
     def offset(self, partition: int) -> int | None:
         """Newest changelog offset this partition holds, None when it holds nothing."""
-        value = self._database(partition).get(OFFSET_KEY)
-        return None if value is None else int.from_bytes(value, "big")
+        with self._lock:
+            try:
+                value = self._database(partition).get(OFFSET_KEY)
+            except StoreError:
+                raise
+            except Exception as error:  # rocksdict raises plain Exception for corruption
+                log.warning("wiped a broken store", path=self._name(partition), error=str(error))
+                self.wipe(partition)
+                value = None
+            return None if value is None else int.from_bytes(value, "big")
 
     def write(self, partition: int, entries: Iterable[Entry], offset: int) -> None:
-        """Write ``entries`` and the changelog offset they end at, all or nothing."""
+        """Write ``entries`` and the changelog offset they end at, all or nothing.
+
+        Raises StoreError when the disk does not take them.
+        """
         batch = WriteBatch(raw_mode=True)
         for key, value in entries:
             if value is None:
@@ -49,25 +63,40 @@ class Store:
             else:
                 batch.put(key, value)
         batch.put(OFFSET_KEY, offset.to_bytes(8, "big"))
-        self._database(partition).write(batch)
+        with self._lock:
+            database = self._database(partition)
+            try:
+                database.write(batch)
+            except Exception as error:  # rocksdict raises plain Exception for a full disk
+                path = self._name(partition)
+                raise StoreError(f"{path} takes no writes: is the disk full? ({error})") from error
 
     def entries(self, partition: int, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        """Entries whose key begins with ``prefix``, in key order, the offset left out."""
+        """Entries whose key begins with ``prefix``, in key order, the offset left out.
+
+        Raises StoreError when not all of them can be read.
+        """
+        cursor = self._database(partition).iter()
+        cursor.seek(prefix)
+        while cursor.valid():
+            key, value = cast(bytes, cursor.key()), cast(bytes, cursor.value())
+            if not key.startswith(prefix):
+                return
+            if key != OFFSET_KEY:
+                yield key, value
+            cursor.next()
+        # A cursor just ends at a broken block; `items()` would pass that off as the end of it all.
         try:
-            for item in self._database(partition).items(from_key=prefix or None):
-                key, value = cast(tuple[bytes, bytes], item)
-                if not key.startswith(prefix):
-                    return
-                if key != OFFSET_KEY:
-                    yield key, value
+            cursor.status()
         except Exception as error:  # rocksdict raises plain Exception for corruption
-            raise StoreError(f"partition {partition} of {self._directory} is unreadable") from error
+            raise StoreError(f"{self._name(partition)} is unreadable: {error}") from error
 
     def close(self, partition: int) -> None:
         """Close a partition's database, if open, so that another process may take it."""
-        database = self._open.pop(partition, None)
-        if database is not None:
-            database.close()
+        with self._lock:
+            database = self._open.pop(partition, None)
+            if database is not None:
+                database.close()
 
     def close_all(self) -> None:
         """Close every database."""
@@ -76,17 +105,22 @@ class Store:
 
     def wipe(self, partition: int) -> None:
         """Delete a partition's database; the next use starts an empty one."""
-        self.close(partition)
-        shutil.rmtree(self._path(partition), ignore_errors=True)
+        with self._lock:
+            self.close(partition)
+            shutil.rmtree(self._path(partition), ignore_errors=True)
+
+    def _name(self, partition: int) -> str:
+        return str(self._path(partition))
 
     def _path(self, partition: int) -> Path:
         return self._directory / str(partition)
 
     def _database(self, partition: int) -> Rdict:
-        database = self._open.get(partition)
-        if database is None:
-            database = self._open[partition] = self._opened(partition)
-        return database
+        with self._lock:
+            database = self._open.get(partition)
+            if database is None:
+                database = self._open[partition] = self._opened(partition)
+            return database
 
     def _opened(self, partition: int) -> Rdict:
         path = self._path(partition)
@@ -94,13 +128,16 @@ class Store:
         try:
             return self._rocksdb(path)
         except Exception as error:  # rocksdict raises plain Exception for everything
-            if "lock" in str(error).lower():
+            if f"{path}/LOCK" in str(error):  # not just "lock": corruption speaks of blocks
                 raise StoreError(
                     f"{path} is in use by another process: give each worker its own --data-dir"
                 ) from error
             log.warning("wiped a broken store", path=str(path), error=str(error))
             shutil.rmtree(path, ignore_errors=True)
-            return self._rocksdb(path)
+            try:
+                return self._rocksdb(path)
+            except Exception as again:
+                raise StoreError(f"{path} cannot be opened: check the disk ({again})") from again
 
     def _rocksdb(self, path: Path) -> Rdict:
         options = Options(raw_mode=True)

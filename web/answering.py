@@ -53,7 +53,9 @@ class Answering:
     async def describe(self, name: str, *, part: bool) -> Mapping[str, object]:
         """The description of one metric, from its owner."""
         metric = self.metric(name)
-        if self.holding.owns(metric) or part:
+        if part and not self.holding.owns(metric):
+            raise Unavailable(f"{metric.name} is moving between workers")
+        if self.holding.owns(metric):
             return describe(metric, self._live(metric), self.sources)
         path = f"{METRICS_PATH}?name={name}"
         described: list[Mapping[str, object]] = orjson.loads(

@@ -1,5 +1,6 @@
 """The routes of a worker: query, metrics, health; each turns a request into a call and back."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -46,7 +47,7 @@ def register(app: Any, answering: Answering, health: Health, metrics: Metrics) -
             async def handle() -> Response:
                 document = _parsed(await read_whole(request.content, DOCUMENT_BYTES_MAX))
                 answer = await answering.answer(document, part=PART_HEADER in request.headers)
-                return _rendered(answer, request)
+                return await _rendered(answer, request)
 
             return await answered(request, handle)
 
@@ -77,7 +78,7 @@ def register(app: Any, answering: Answering, health: Health, metrics: Metrics) -
                 answering.metric(name)
                 document = to_document(name, request.query.items())
                 answer = await answering.answer(document, part=False)
-                return _rendered(answer, request)
+                return await _rendered(answer, request)
 
             return await answered(request, handle)
 
@@ -130,8 +131,10 @@ def _parsed(body: bytes) -> object:
         raise QueryError([QueryMistake("", f"not JSON: {error}")], status=400) from error
 
 
-def _rendered(answer: Answer, request: Request) -> Response:
-    body, content_type = render(answer, request.headers.get("Accept", ""))
+async def _rendered(answer: Answer, request: Request) -> Response:
+    # In a thread: the first Arrow answer imports the library, which takes seconds, and a worker
+    # whose loop stands still that long ends itself.
+    body, content_type = await asyncio.to_thread(render, answer, request.headers.get("Accept", ""))
     headers = {"Content-Type": content_type}
     if not content_type.startswith("application/json"):
         headers[COMPLETENESS_HEADER] = completeness(answer)

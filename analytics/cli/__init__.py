@@ -14,19 +14,19 @@ from analytics.cli.commands.send import send
 from analytics.cli.commands.tail import tail
 from analytics.cli.commands.topics import topics
 from analytics.cli.commands.worker import worker
-from analytics.cli.invocation import Commands, Invocation, environment
+from analytics.cli.invocation import NAME, Commands, Invocation, environment
 
 __all__ = ["main"]
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(NAME, cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--config",
     "config_dir",
     type=click.Path(path_type=Path, file_okay=False),
     help="Directory of analytics.toml and metrics.yaml.  [default: config]",
 )
-@click.version_option(package_name="streaming-analytics", prog_name="analytics")
+@click.version_option(package_name="streaming-analytics", prog_name=NAME)
 @click.pass_context
 def main(context: click.Context, config_dir: Path | None) -> None:
     """Real-time metrics over Kafka.

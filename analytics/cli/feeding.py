@@ -13,6 +13,7 @@ from typing import BinaryIO
 import click
 
 from analytics import clock
+from analytics.cli.invocation import complain
 from analytics.cli.quiet import quiet_clients
 from analytics.cli.signals import stopping
 from analytics.errors import TransportError
@@ -49,9 +50,9 @@ def feed(settings: Settings, wanted: Feed) -> bool:
     for refusal in tally.refusals:
         click.echo(f"rejected: {refusal}", err=True)
     if failure is not None:
-        click.echo(f"analytics: {failure}", err=True)
+        complain(failure)
     elif not ended:
-        click.echo(f"analytics: stopped before the end of {wanted.file.name}", err=True)
+        complain(f"stopped before the end of {wanted.file.name}")
     if tally.missing:
         click.echo(f"not acknowledged: {tally.missing:,}", err=True)
     click.echo(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from analytics.configuration import Configuration
     from analytics.settings import Settings
 
+NAME: Final = "analytics"
 FAILED: Final = 1
 WRONG_USE: Final = 2
 
@@ -49,9 +50,14 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except AnalyticsError as error:
-            for line in str(error).splitlines():
-                click.echo(f"{ctx.info_name}: {line}", err=True)
+            complain(error)
             ctx.exit(WRONG_USE if isinstance(error, ConfigError | QueryError) else FAILED)
+
+
+def complain(error: object) -> None:
+    """Print a mistake to standard error, a line for each of its lines, with our name before it."""
+    for line in str(error).splitlines():
+        click.echo(f"{NAME}: {line}", err=True)
 
 
 def leave(code: int) -> NoReturn:

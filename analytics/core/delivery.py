@@ -22,7 +22,9 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True):
     """Changed rows of one source partition as of ``applied``, and how far the partition has come.
 
     ``partials`` may be empty (a heartbeat). ``late`` counts by metric key, cumulative. ``idle``
-    says that the partition is read to its end and has been silent for a while.
+    says that the partition is read to its end and has been silent for a while. ``more`` says that
+    the rest of the same flush follows: only with the last of its deliveries are all of the rows
+    there that ``watermark_ms`` vouches for.
     """
 
     source: int
@@ -32,6 +34,7 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True):
     idle: bool
     late: dict[str, int]
     partials: list[Partials]
+    more: bool = False
 
     @property
     def stamp(self) -> Stamp:
@@ -74,14 +77,14 @@ def pack(heartbeat: Heartbeat, partials: Sequence[Partials]) -> Iterator[bytes]:
         for piece in split(one, DELIVERY_BYTES_MAX):
             piece_size = len(encode([piece]))
             if waiting and size + piece_size > DELIVERY_BYTES_MAX:
-                yield encode_delivery(_delivery(heartbeat, waiting))
+                yield encode_delivery(_delivery(heartbeat, waiting, more=True))
                 waiting, size = [], 0
             waiting.append(piece)
             size += piece_size
-    yield encode_delivery(_delivery(heartbeat, waiting))
+    yield encode_delivery(_delivery(heartbeat, waiting, more=False))
 
 
-def _delivery(heartbeat: Heartbeat, partials: list[Partials]) -> Delivery:
+def _delivery(heartbeat: Heartbeat, partials: list[Partials], *, more: bool) -> Delivery:
     return Delivery(
         source=heartbeat.source,
         epoch=heartbeat.stamp.epoch,
@@ -90,4 +93,5 @@ def _delivery(heartbeat: Heartbeat, partials: list[Partials]) -> Delivery:
         idle=heartbeat.idle,
         late=dict(heartbeat.late),
         partials=partials,
+        more=more,
     )

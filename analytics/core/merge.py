@@ -13,7 +13,7 @@ from analytics.core.aggregates.pane import Pane, Partials
 from analytics.core.definitions.catalog import Catalog
 from analytics.core.delivery import Delivery, Stamp
 from analytics.core.live.metric import LiveMetric
-from analytics.core.watermark import SourceProgress
+from analytics.core.watermark import NO_WATERMARK, SourceProgress
 
 
 class SourceReport(msgspec.Struct, frozen=True, array_like=True):
@@ -64,17 +64,10 @@ class Merge:
         known = self._reports.get(delivery.source)
         if known is not None and delivery.stamp < Stamp(known.epoch, known.applied):
             return False
-        report = SourceReport(
-            epoch=delivery.epoch,
-            applied=delivery.applied,
-            watermark_ms=delivery.watermark_ms,
-            idle=delivery.idle,
-            late=delivery.late,
-        )
         # Rows before the watermark they justify: a window must not look final without its last.
         for partials in delivery.partials:
             self._apply(delivery.source, partials)
-        self._report(delivery.source, report)
+        self._report(delivery.source, _report_of(delivery, known))
         return True
 
     def advance(self, offset: int) -> None:
@@ -152,3 +145,17 @@ class Merge:
         if live is None and metric is not None:
             live = self.metrics[key] = LiveMetric(metric)
         return live
+
+
+def _report_of(delivery: Delivery, known: SourceReport | None) -> SourceReport:
+    """What a delivery says of its source: with ``more`` to come, no more than was known."""
+    told: Delivery | SourceReport = delivery
+    if delivery.more:
+        told = known or SourceReport(0, -1, NO_WATERMARK, idle=False, late={})
+    return SourceReport(
+        epoch=delivery.epoch,
+        applied=delivery.applied,
+        watermark_ms=told.watermark_ms,
+        idle=told.idle,
+        late=told.late,
+    )

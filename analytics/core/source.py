@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 
 from analytics.core import watermark
 from analytics.core.aggregates.grouping import fold
@@ -18,10 +19,15 @@ from analytics.core.events.codec import EventCodec, Rejected
 
 
 class SourceState(msgspec.Struct, frozen=True, array_like=True):
-    """What a marker keeps of a source beside its panes."""
+    """What a marker keeps of a source beside its panes.
+
+    ``closed`` has, by metric key, the start of the newest pane that was closed. No pane up to it
+    may open again, even if the watermark falls: with another clock, or with longer settings.
+    """
 
     highest_ms: int | None
     late: dict[str, int]
+    closed: dict[str, int] = {}
 
 
 class Folded(NamedTuple):
@@ -53,6 +59,7 @@ class Source:
         self.applied = -1
         self.highest_ms: int | None = None
         self.late: dict[str, int] = {}
+        self._closed: dict[str, int] = {}
         self._panes: dict[str, dict[int, Pane]] = {}
         self._touched: set[tuple[str, int]] = set()
 
@@ -65,7 +72,10 @@ class Source:
                 columns.timestamps, self.highest_ms, now_ms, self._disorder_ms
             )
             for metric in self.catalog.metrics:
-                result = fold(metric, columns, self._opener(metric), before)
+                limits = before
+                if metric.key in self._closed:
+                    limits = np.maximum(before, closes_at(metric, self._closed[metric.key]))
+                result = fold(metric, columns, self._opener(metric), limits)
                 self._touched.update((metric.key, start_ms) for start_ms in result.touched)
                 if result.late:
                     self.late[metric.key] = self.late.get(metric.key, 0) + result.late
@@ -101,6 +111,7 @@ class Source:
             done = metric is None or closes_at(metric, start_ms) <= watermark_ms
             if done and (key, start_ms) not in self._touched:
                 del self._panes[key][start_ms]
+                self._closed[key] = max(start_ms, self._closed.get(key, start_ms))
                 closed.append(open_pane)
         return closed
 
@@ -112,7 +123,7 @@ class Source:
 
     def state(self) -> SourceState:
         """What `restore` needs beside the panes' rows."""
-        return SourceState(self.highest_ms, dict(self.late))
+        return SourceState(self.highest_ms, dict(self.late), dict(self._closed))
 
     def restore(self, applied: int, state: SourceState, rows: Sequence[Partials]) -> None:
         """Become the source that wrote this; of rows written twice the later ones count.
@@ -122,6 +133,7 @@ class Source:
         self.applied = applied
         self.highest_ms = state.highest_ms
         self.late = dict(state.late)
+        self._closed = dict(state.closed)
         for partials in rows:
             metric = self.catalog.by_key.get(partials.metric)
             if metric is not None:

@@ -10,7 +10,7 @@ from analytics.errors import ConfigError, Mistake
 
 PREFERRED_METRIC: Final = "departures"
 PREFERRED_FUNCTIONS: Final = ("count", "p50", "p95", "max")
-ROWS_MAX: Final = 16
+ROWS_MAX: Final = 10
 LAST: Final = "1m"
 
 

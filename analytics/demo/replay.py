@@ -85,11 +85,12 @@ class Pace:
 
     def owed(self, now: float) -> int:
         """Events due at `now` (seconds) that were not given before, and counts them as given."""
-        late = now - self._began - self._given / self._rate
-        if late > DEBT_SECONDS_MAX:
-            self._began += late - DEBT_SECONDS_MAX
-            late = DEBT_SECONDS_MAX
-        count = max(0, int(late * self._rate))
+        due = (now - self._began) * self._rate - self._given
+        due_max = DEBT_SECONDS_MAX * self._rate
+        if due > due_max:
+            self._began += (due - due_max) / self._rate
+            due = due_max
+        count = max(0, int(due))
         self._given += count
         return count
 

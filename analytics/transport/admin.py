@@ -47,10 +47,13 @@ class TopicReport:
 async def create_topics(settings: Settings) -> TopicReport:
     """Create what is missing and wait until it has leaders; safe to repeat and to race.
 
+    Changelogs included, so that who runs the workers need not be allowed to create topics.
+
     A topic has as many replicas as there are brokers, three at most. Raises TransportError when
     Kafka cannot be reached or refuses one.
     """
-    specs = Topics(settings.topic_prefix).specs(settings.partitions)
+    topics = Topics(settings.topic_prefix, settings.app_id)
+    specs = topics.specs(settings.partitions) + topics.changelogs(settings.partitions)
     names = [spec.name for spec in specs]
     try:
         async with _admin(settings) as admin:
@@ -62,11 +65,43 @@ async def create_topics(settings: Settings) -> TopicReport:
     return TopicReport(
         created=tuple(name for name in names if name in created),
         existing=tuple(name for name in names if name not in created),
-        mismatched=tuple(
-            Mismatch(spec.name, counts[spec.name], spec.partitions)
-            for spec in specs
-            if counts[spec.name] != spec.partitions
-        ),
+        mismatched=_mismatches(specs, counts),
+    )
+
+
+async def prepare_topics(settings: Settings) -> None:
+    """What a worker does before it joins the group: create its changelogs where they are missing.
+
+    Raises TransportError when another topic is missing, or one has other partitions than the
+    settings say: events of partitions that nobody counts on would be dropped.
+    """
+    topics = Topics(settings.topic_prefix, settings.app_id)
+    changelogs = topics.changelogs(settings.partitions)
+    specs = topics.specs(settings.partitions) + changelogs
+    try:
+        async with _admin(settings) as admin:
+            existing = set(await admin.list_topics())
+            await _create(admin, [spec for spec in changelogs if spec.name not in existing])
+            existing.update(spec.name for spec in changelogs)
+            missing = [spec.name for spec in specs if spec.name not in existing]
+            if missing:
+                raise TransportError(
+                    f"no such topics: {', '.join(missing)}: run `analytics topics create`",
+                    recoverable=True,
+                )
+            counts = await _led_partitions(admin, [spec.name for spec in specs])
+    except KafkaError as error:
+        raise TransportError(f"cannot prepare topics: {error}", recoverable=True) from error
+    wrong = _mismatches(specs, counts)
+    if wrong:
+        raise TransportError("\n".join(map(str, wrong)), recoverable=False)
+
+
+def _mismatches(specs: Sequence[TopicSpec], counts: Mapping[str, int]) -> tuple[Mismatch, ...]:
+    return tuple(
+        Mismatch(spec.name, counts[spec.name], spec.partitions)
+        for spec in specs
+        if counts[spec.name] != spec.partitions
     )
 
 

@@ -19,6 +19,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AppT, ConsumerMessage
 
 from analytics import clock
+from analytics.errors import AnalyticsError
 from analytics.transport.records import RecordBatch
 
 log = structlog.get_logger(__name__)
@@ -51,6 +52,8 @@ class BatchConsumer(driver.Consumer):
         super().__init__(*args, **kwargs)
         self._durable: dict[TP, int] = {}
         self._next: dict[TP, int] = {}
+        #: Rises when a seek begins and when it has ended.
+        self._seeks = 0
         self._polled_at = 0.0
         transport = cast(BatchTransport, self.transport)
         self._batch_topics = transport.batch_topics
@@ -69,8 +72,10 @@ class BatchConsumer(driver.Consumer):
 
     async def reread(self, tp: TP, offset: int) -> None:
         """Move reading of ``tp`` back (or forward) to ``offset``."""
+        self._seeks += 1
         await self.seek(tp, offset)
         self._next[tp] = offset
+        self._seeks += 1
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
         """Yield one message a record, or for batch topics one a partition.
@@ -79,6 +84,7 @@ class BatchConsumer(driver.Consumer):
         group's generation has moved on, as those records belong to somebody else by then.
         """
         await self._space_polls()
+        seeks = self._seeks
         records, active = await self._wait_next_records(timeout)
         generation = self.app.consumer_generation_id
         if self.should_stop or records is None:
@@ -86,6 +92,9 @@ class BatchConsumer(driver.Consumer):
         if not self.flow_active:
             await self.perform_seek()
             return
+        if seeks != self._seeks:
+            # They may have been fetched before the seek: only their own offsets say where they are.
+            self._next.clear()
         for tp, fetched in records.items():
             for message in self._messages(tp, fetched, generation):
                 if self._moved_on(generation):
@@ -105,6 +114,9 @@ class BatchConsumer(driver.Consumer):
             batch: Any = RecordBatch(tp.partition, position, fetched, generation)
             message.value = batch
             self._next[tp] = last.offset + 1
+            # Whether it was read before is the receiver's to judge. Faust goes by offsets that it
+            # notes after a delivery, and would drop what is read again after a seek meanwhile.
+            self._read_offset[tp] = None
             yield message
 
     def _moved_on(self, generation: int) -> bool:
@@ -122,6 +134,7 @@ class BatchConsumer(driver.Consumer):
         A partition whose state is empty is read from its oldest record: an old commit says that
         somebody once held those records, not that anybody still does.
         """
+        self._seeks += 1
         await super().perform_seek()
         self._next.clear()
         batch_tps = [tp for tp in self.assignment() if tp.topic in self._batch_topics]
@@ -136,6 +149,7 @@ class BatchConsumer(driver.Consumer):
             targets[tp] = max(known or 0, oldest[tp])
         await self.seek_wait(targets)
         self._next.update(targets)
+        self._seeks += 1
         for tp, target in targets.items():
             self._cursor.reading_from(tp, target)
 
@@ -147,8 +161,12 @@ class BatchConsumer(driver.Consumer):
         """
         self.stop_flow()
         self.app.flow_control.suspend()
-        await self._cursor.before_revoke()
-        await self.commit()
+        try:
+            await self._cursor.before_revoke()
+            await self.commit()
+        except AnalyticsError as error:
+            # aiokafka would log it and go on: end the worker, and let the next owner read again.
+            await self.crash(error)
         for tp in revoked:
             self._durable.pop(tp, None)
         await super().on_partitions_revoked(revoked)
@@ -177,8 +195,10 @@ class BatchConsumer(driver.Consumer):
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         accepted = await super()._commit(offsets)
         if accepted:
+            # Faust leaves out what was revoked while the commit waited, and still reports success.
+            assigned = self.assignment()
             for tp, offset in offsets.items():
-                if tp.topic in self._batch_topics:
+                if tp.topic in self._batch_topics and tp in assigned:
                     self._cursor.committed(tp, offset)
         return accepted
 

@@ -29,6 +29,11 @@ IN_FLIGHT_MAX = 32
 #: A paced stream is cut into at least so many frames a second, so that it flows and does not pulse.
 PACED_FRAMES_PER_SECOND = 20
 REQUEST_TIMEOUT_MS = 30_000
+#: A frame of the usual size is a batch of its own: what is refused takes no other with it.
+BATCH_BYTES_MAX = 64 << 10
+METADATA_SECONDS_MAX = 10.0
+#: The client retries for ever, so that nothing is stored twice; we do not wait for ever.
+STALL_SECONDS_MAX = 30.0
 STOP_SECONDS_MAX = 5.0
 NOTED_REFUSALS_MAX = 10
 
@@ -137,22 +142,29 @@ class _Outbox:
             await self._keep_pace(frame)
             if self._stop.is_set():
                 continue  # read, and counted as missing
-            await self._room.acquire()
-            self._raise_failure()
+            await self._make_room()
             try:
-                settled = await self._producer.send(
+                sent = self._producer.send(
                     self._sending.topic, frame.value, partition=next(self._partitions)
                 )
-            except KafkaError as error:
-                self._room.release()
+                settled = await asyncio.wait_for(sent, STALL_SECONDS_MAX)
+            except (KafkaError, TimeoutError) as error:
                 raise _failed(error) from error
             settled.add_done_callback(partial(self._settle, frame))
 
     async def drain(self) -> None:
         """Wait until everything under way is settled."""
         for _ in range(IN_FLIGHT_MAX):
-            await self._room.acquire()
-        self._raise_failure()
+            await self._make_room()
+
+    async def _make_room(self) -> None:
+        """Wait until a record settles where too many are under way."""
+        try:
+            await asyncio.wait_for(self._room.acquire(), STALL_SECONDS_MAX)
+        except TimeoutError as error:
+            raise _failed(error) from error
+        if self._failure is not None:
+            raise _failed(self._failure) from self._failure
 
     async def _keep_pace(self, frame: Frame) -> None:
         if self._sending.rate is not None:
@@ -174,12 +186,11 @@ class _Outbox:
         else:
             self._failure = self._failure or error
 
-    def _raise_failure(self) -> None:
-        if self._failure is not None:
-            raise _failed(self._failure) from self._failure
-
 
 def _failed(error: BaseException) -> TransportError:
+    if isinstance(error, TimeoutError):
+        message = f"Kafka has not acknowledged anything for {STALL_SECONDS_MAX:g} s"
+        return TransportError(message, recoverable=True)
     recoverable = isinstance(error, KafkaError) and bool(error.retriable)
     return TransportError(f"Kafka no longer takes records: {error}", recoverable=recoverable)
 
@@ -195,7 +206,7 @@ async def open_producer(
     """
     arguments = client_options(settings, client_id) | {
         "acks": "all",
-        "max_batch_size": RECORD_BYTES_MAX,
+        "max_batch_size": BATCH_BYTES_MAX,
         "max_request_size": RECORD_BYTES_MAX + 100_000,
         "request_timeout_ms": REQUEST_TIMEOUT_MS,
         **options,
@@ -213,8 +224,10 @@ async def open_producer(
 async def partitions_of(producer: AIOKafkaProducer, topic: str) -> list[int]:
     """The partitions of a topic in order. Raises TransportError when there is no such topic."""
     try:
-        return sorted(await producer.partitions_for(topic))
-    except UnknownTopicOrPartitionError as error:
+        # The client keeps looking for a topic that may be new.
+        known = await asyncio.wait_for(producer.partitions_for(topic), METADATA_SECONDS_MAX)
+        return sorted(known)
+    except (UnknownTopicOrPartitionError, TimeoutError) as error:
         message = f"there is no topic {topic!r}: create it with `analytics topics create`"
         raise TransportError(message, recoverable=False) from error
     except KafkaError as error:

@@ -19,6 +19,24 @@ FLIGHTS = 336_776
 DEPARTURES = 328_521
 HOUR_MS = 3_600_000
 
+#: Windows long enough that all of the year fits into a few questions, and nothing is ever late.
+METRICS = """\
+metrics:
+  departures:
+    where: type == "departure"
+    value: data.dep_delay
+    dimensions: [source, {origin: data.origin}]
+    aggregations: [count, sum, min, max, p50, p95, p99]
+    distinct: data.tailnum
+    window: {size: 1h, grace: 1d}
+    retention: 400d
+  flights:
+    dimensions: [source]
+    aggregations: [count]
+    window: {size: 1h, grace: 1d}
+    retention: 400d
+"""
+
 _IN_PACKAGE = Path("data", "flights.csv.zip")
 _NUMBERS = ("dep_delay", "minute")
 _TEXTS = ("carrier", "tailnum", "origin", "time_hour")

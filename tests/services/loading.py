@@ -6,11 +6,15 @@ from itertools import cycle
 
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
+from tests.services.asking import Asking
 from tests.services.workers import PARTITIONS, Deployment, WorkerFleet
 
 SEND_SECONDS_MAX = 60.0
 APPLY_SECONDS_MAX = 60.0
 POLL_SECONDS = 0.1
+
+#: All that a question may span, around the year of the flights.
+ALL_TIME = {"from": "2012-12-15T00:00:00Z", "to": "2014-01-15T00:00:00Z"}
 
 
 class Load:
@@ -65,6 +69,22 @@ def wait_applied(deployment: Deployment, fleet: WorkerFleet) -> None:
             worker.check_alive()
         assert time.monotonic() < deadline, f"applied {applied} of {wanted}\n{fleet.logs[-8192:]}"
         time.sleep(POLL_SECONDS)
+
+
+def wait_counted(asking: Asking, metric: str, total: int, *, seconds_max: float = 30.0) -> None:
+    """Block until a metric counts ``total`` events over all time; AssertionError beyond it."""
+    deadline = time.monotonic() + seconds_max
+    while (count := counted(asking, metric)) != total:
+        assert count < total, f"{metric} counts {count}, which is more than {total}"
+        assert time.monotonic() < deadline, f"{metric} counts {count} of {total}"
+        time.sleep(POLL_SECONDS)
+
+
+def counted(asking: Asking, metric: str) -> int:
+    """The events that a metric counts over all the time of the test's events."""
+    question = {"metrics": [metric], "aggregations": ["count"], "timeRange": ALL_TIME}
+    rows = asking.query(question)["rows"]
+    return int(rows[0][1]) if rows else 0
 
 
 def applied_offsets(fleet: WorkerFleet) -> dict[int, int]:

@@ -4,7 +4,8 @@ Quantiles are the exact values of the rank floor(q (n - 1)), counted from 0: wha
 defined to approximate.
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -13,6 +14,11 @@ QUANTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 SUM_ERROR_MAX = 1e-9
 QUANTILE_ERROR_MAX = 0.01
 DISTINCT_ERROR_MAX = 0.03
+#: Merging follows folding by a flush or two; beyond this something is stuck.
+MERGE_SECONDS_MAX = 15.0
+POLL_SECONDS = 0.1
+#: Two flushes: what is still on its way would arrive.
+HOLD_SECONDS = 0.5
 #: The bound on a quantile is the sketch's own; floating point adds its last digits.
 ROUNDING = 1e-9
 
@@ -66,8 +72,13 @@ class Comparison:
         return "\n".join(shown)
 
 
-def compare(answer: pl.DataFrame, expected: pl.DataFrame, keys: Sequence[str]) -> Comparison:
-    """Set ``answer`` beside ``expected``: the same rows, and every aggregate within its bound."""
+def compare(
+    answer: pl.DataFrame, expected: pl.DataFrame, keys: Sequence[str], *, distinct_slack: int = 1
+) -> Comparison:
+    """Set ``answer`` beside ``expected``: the same rows, and every aggregate within its bound.
+
+    An estimate of distinct values may be off by ``distinct_slack``, however few they are.
+    """
     index = ["timestamp", *keys]
     both = expected.join(answer, on=index, how="full", suffix="_got", coalesce=True)
     wrong = {
@@ -88,7 +99,7 @@ def compare(answer: pl.DataFrame, expected: pl.DataFrame, keys: Sequence[str]) -
         relative = both.filter(pl.col(name) != 0).select((error / pl.col(name).abs()).max()).item()
         quantile_error = max(quantile_error, relative or 0.0)
     error = (got["distinct"] - pl.col("distinct")).abs()
-    bound = pl.max_horizontal(pl.lit(1.0), pl.col("distinct") * DISTINCT_ERROR_MAX)
+    bound = pl.max_horizontal(pl.lit(distinct_slack), pl.col("distinct") * DISTINCT_ERROR_MAX)
     wrong["distinct"] = both.filter(~(error <= bound).fill_null(False))
     relative = (
         both.filter(pl.col("distinct") >= 100).select((error / pl.col("distinct")).max()).item()
@@ -97,3 +108,20 @@ def compare(answer: pl.DataFrame, expected: pl.DataFrame, keys: Sequence[str]) -
         name: rows.select(*index, pl.exclude(index)) for name, rows in wrong.items() if len(rows)
     }
     return Comparison(found, quantile_error, relative or 0.0, len(both))
+
+
+def assert_becomes_right(
+    ask: Callable[[], pl.DataFrame], expected: pl.DataFrame, keys: Sequence[str]
+) -> Comparison:
+    """Ask until the answer is right, as long as merging may lag behind folding; then it must be.
+
+    It must also stay right: it is asked for once more, a moment later.
+    """
+    deadline = time.monotonic() + MERGE_SECONDS_MAX
+    while (found := compare(ask(), expected, keys)).wrong:
+        assert time.monotonic() < deadline, str(found)
+        time.sleep(POLL_SECONDS)
+    time.sleep(HOLD_SECONDS)
+    found = compare(ask(), expected, keys)
+    assert not found.wrong, str(found)
+    return found

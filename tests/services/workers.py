@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import os
+import re
 import signal
 import sys
 import time
@@ -16,6 +17,7 @@ from analytics.demo.broker import EmbeddedBrokerError, free_port
 from analytics.demo.child import ChildProcess
 from analytics.topics import Topics
 from tests.services.asking import Asking
+from tests.services.environment import child_environment
 from tests.services.topics import create_topic
 
 PARTITIONS = 8
@@ -30,6 +32,9 @@ SESSION_TIMEOUT = "6s"
 #: Below what the kernel gives to outgoing connections, or one of those could hold the port of a
 #: worker that is restarted; from another place in each process that runs tests.
 _PORTS = itertools.count(16_384 + os.getpid() * 64 % 16_000)
+
+
+_ERROR = re.compile(r"\bERROR\b|\bCRITICAL\b|\"level\": \"(error|critical)\"|^Traceback |\bError:")
 
 
 class WorkerFailure(AssertionError):
@@ -47,8 +52,8 @@ class Stopped:
 class Deployment:
     """Topics with a prefix of their own, a configuration directory, and the workers that use them.
 
-    Made ready by the constructor: the topics exist and the files are written. ``settings`` are
-    keys of `analytics.toml`.
+    Made ready by the constructor: the topics exist and the files are written. The prefix is the
+    name of ``directory``; ``settings`` are keys of `analytics.toml`.
     """
 
     def __init__(
@@ -103,10 +108,11 @@ class Worker:
         self._child = ChildProcess(
             [
                 sys.executable,
-                *("/tmp/w/acc/launch.py", "--config", str(deployment.config)),
+                *("-m", "analytics", "--config", str(deployment.config)),
                 *("worker", "--port", str(self.port), "--data-dir", str(self.data)),
             ],
             self._log_path,
+            environment=child_environment(),
         )
 
     @property
@@ -120,6 +126,11 @@ class Worker:
     def log(self) -> str:
         """All that the worker has said so far."""
         return self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
+
+    @property
+    def errors(self) -> list[str]:
+        """Lines of the log that tell of an error, by us, a library or Python."""
+        return [line for line in self.log.splitlines() if _ERROR.search(line)]
 
     def start(self) -> Self:
         """Start the process."""

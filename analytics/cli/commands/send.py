@@ -20,8 +20,8 @@ CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 def send(invocation: Invocation, /, **options: object) -> None:
     """Send events to Kafka: the lines of FILE, or of standard input for -.
 
-    Each line is one JSON object. Ends with the lines that were acknowledged and rejected, and with 1 unless all were
-    acknowledged. Ctrl-C stops reading and waits for what is under way.
+    Each line is one JSON object. Ends with the lines that were acknowledged and rejected, and
+    with 1 unless all were acknowledged. Ctrl-C stops reading and waits for what is under way.
 
     \b
     Example:

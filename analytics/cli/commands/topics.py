@@ -4,7 +4,7 @@ import asyncio
 
 import click
 
-from analytics.cli.invocation import FAILED, Invocation, leave
+from analytics.cli.invocation import FAILED, Invocation, complain, leave
 
 
 @click.group()
@@ -35,6 +35,6 @@ def create(invocation: Invocation) -> None:
     for name in report.existing:
         click.echo(f"exists  {name}")
     for mismatch in report.mismatched:
-        click.echo(f"analytics: {mismatch}", err=True)
+        complain(mismatch)
     if report.mismatched:
         leave(FAILED)

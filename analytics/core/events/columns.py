@@ -36,12 +36,12 @@ class Columns:
     """
 
     __slots__ = (
+        "_locate",
         "_numbers",
         "_parent",
         "_raw",
         "_read",
         "_records",
-        "_locate",
         "_strings",
         "n",
         "timestamps",

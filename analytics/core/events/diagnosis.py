@@ -65,9 +65,21 @@ def _members(members: dict[str, msgspec.Raw], error: Exception) -> Refusal:
             return refuse(Reason.WRONG_TYPE, f"{name}: must be an object", values[name])
     if (number := _OUT_OF_RANGE.search(str(error))) is not None:
         rule = f"{number[1]}: must be a number of the range of float64"
-        return refuse(Reason.NUMBER_OUT_OF_RANGE, rule)
+        return refuse(Reason.NUMBER_OUT_OF_RANGE, rule, _found(values, number[1]))
     # A member given twice: its last value is fine, but the decoder disliked an earlier one.
     return refuse(Reason.WRONG_TYPE, str(error))
+
+
+def _found(values: dict[str, str], path: str) -> str | None:
+    """The JSON at a path that the decoder named; None where that leads into an array."""
+    root, *names = path.split(".")
+    value = values[root]
+    for name in names:
+        members = _MEMBERS.decode(value)
+        if name not in members:
+            return None
+        value = bytes(members[name]).decode()
+    return value
 
 
 def _label(name: str, value: str) -> Refusal | None:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from types import MappingProxyType
@@ -22,6 +23,8 @@ NDJSON = "application/x-ndjson"
 CSV = "text/csv"
 ARROW = "application/vnd.apache.arrow.stream"
 PARQUET = "application/vnd.apache.parquet"
+
+HEADER_BUCKETS_MAX = 50
 
 
 def render(answer: Answer, accept: str) -> tuple[bytes, str]:
@@ -49,8 +52,18 @@ def negotiate(accept: str) -> str:
 
 
 def completeness(answer: Answer) -> str:
-    """Buckets and meta as one line of ASCII: a header for formats that have no room for them."""
-    return json.dumps({"buckets": _buckets(answer), "meta": asdict(answer.meta)})
+    """Buckets and meta as one line of ASCII: a header for formats that have no room for them.
+
+    `states` counts the buckets by state. Beyond HEADER_BUCKETS_MAX they are not listed one by one:
+    clients and proxies refuse a response whose headers are longer than some kilobytes.
+    """
+    document: dict[str, object] = {
+        "states": Counter(bucket.state for bucket in answer.buckets),
+        "meta": asdict(answer.meta),
+    }
+    if len(answer.buckets) <= HEADER_BUCKETS_MAX:
+        document["buckets"] = _buckets(answer)
+    return json.dumps(document)
 
 
 # --- JSON ---------------------------------------------------------------------------------------

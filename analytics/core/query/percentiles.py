@@ -9,11 +9,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analytics.core.aggregates.combine import Part
+from analytics.core.aggregates.combine import Part, merge
 from analytics.core.aggregates.measures import Floats, Integers
 from analytics.core.aggregates.quantiles import values_of
 
 CELLS_MAX = 4_000_000  # of one matrix, 32 MB: beyond, the groups are done in two halves
+
+# Below so many events a group, clearing and summing its mostly empty line of the matrix costs more
+# than sorting the few entries it has.
+_EVENTS_OF_DENSE_GROUP = 64
 
 
 class _Histograms:
@@ -74,6 +78,9 @@ def percentiles(parts: Sequence[Part], n_groups: int, qs: Sequence[float]) -> Fl
 
     Equal to `combine.merge(parts, n_groups).quantiles(qs)`.
     """
+    events = sum(int(pane.column("count")[rows].sum()) for pane, rows, _ in parts)
+    if events < _EVENTS_OF_DENSE_GROUP * n_groups:
+        return merge(parts, n_groups).quantiles(qs)
     histograms = _Histograms(n_groups)
     if all(map(histograms.add, parts)):
         return histograms.quantiles(qs)

@@ -163,7 +163,8 @@ class KafkaServer:
         (directory / "log4j2.yaml").write_text(LOGGING)
         command = [java, *JVM_OPTIONS, *_logging(directory), "-cp", classpath]
         command += ["kafka.tools.StorageTool", "format", "--config", str(properties)]
-        command += ["--cluster-id", _cluster_id()]
+        # As one word: an id may begin with a dash.
+        command += [f"--cluster-id={_cluster_id()}"]
         run = subprocess.run(
             command, capture_output=True, text=True, timeout=START_SECONDS_MAX, check=False
         )

@@ -156,12 +156,27 @@ BAD_LINES: Final[dict[str, tuple[bytes, Reason, str]]] = {
     "a number beyond float64": (
         with_json("data", '{"amount":1e999}'),
         Reason.NUMBER_OUT_OF_RANGE,
-        "data.amount: ",
+        "data.amount: must be a number of the range of float64, got 1e999",
     ),
     "an integer of 5,000 digits": (
         with_json("data", '{"a":{"b":@}}'.replace("@", "9" * 5_000)),
         Reason.NUMBER_OUT_OF_RANGE,
         "data.a.b: ",
+    ),
+    "a number beyond float64 in a list": (
+        event(data={"country": ["@"]}).replace(b'"@"', b"-1e400"),
+        Reason.NUMBER_OUT_OF_RANGE,
+        "data.country",
+    ),
+    "a timestamp of 5,000 digits": (
+        with_json("timestamp", "9" * 5_000),
+        Reason.NUMBER_OUT_OF_RANGE,
+        "timestamp: must be a number of the range of float64, got 999",
+    ),
+    "a wrong member behind one that is no number": (
+        event(data={"a": "@"}, id=1).replace(b'"@"', b"1e999"),
+        Reason.WRONG_TYPE,
+        "id: must be a string, got 1",
     ),
     "a line over the limit": (
         event(x="a" * 6_000),

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analytics.core.query.answer import Answer
+from analytics.core.query.answer import Answer, Bucket
 from analytics.core.query.formats import (
     ARROW,
     CSV,
@@ -150,7 +150,15 @@ def test_completeness_fits_a_header() -> None:
     line = completeness(answer())
     assert line.isascii()
     assert "\n" not in line
-    assert json.loads(line) == {key: document()[key] for key in ("buckets", "meta")}
+    expected = {key: document()[key] for key in ("buckets", "meta")}
+    assert json.loads(line) == {**expected, "states": {"final": 1, "open": 1}}
+
+
+def test_completeness_of_many_buckets_still_fits_a_header() -> None:
+    many = tuple(Bucket(10 * S * number, "final") for number in range(10_000))
+    line = completeness(replace(answer(), buckets=many))
+    assert json.loads(line)["states"] == {"final": 10_000}
+    assert len(line) < 1_000
 
 
 @pytest.mark.parametrize("accept", [JSON, NDJSON, CSV, ARROW, PARQUET])
