@@ -22,6 +22,9 @@ from tables.segments import Change, PaneId, Recovered
 
 log = structlog.get_logger(__name__)
 
+#: Without new rows there are only heartbeats to be remembered, and reading some again is nothing.
+QUIET_SECONDS = 5.0
+
 
 class MergeAgent:
     """Phase 2 of the partitions this worker owns, and the live metrics that queries read."""
@@ -79,6 +82,8 @@ class MergeAgent:
         applied = merge.applied
         if applied == held.flushed:
             return
+        if not merge.changed and clock.monotonic() - held.flushed_at < QUIET_SECONDS:
+            return
         changes = [
             Change(PaneId(one.metric, one.start_ms, one.source), one.pane, dirty)
             for one, dirty in merge.take_changes()
@@ -86,7 +91,7 @@ class MergeAgent:
         evicted = [PaneId(*one) for one in merge.take_evicted()]
         state = msgspec.msgpack.encode(merge.state())
         await held.state.flush(changes, evicted, applied, state)
-        held.flushed = applied
+        held.flushed, held.flushed_at = applied, clock.monotonic()
         metrics.flushed_rows.labels(self.stage).inc(sum(len(one.dirty.keys) for one in changes))
         for live in merge.metrics.values():
             metrics.series.labels(live.metric.name).set(len(live.series))

@@ -39,8 +39,9 @@ class Held(Generic[W]):
     state: TablePartition
     #: Offset the next batch must begin at; None until the consumer says where it reads from.
     next_offset: int | None = None
-    #: ``applied`` of the last flush.
+    #: ``applied`` of the last flush, and its monotonic time.
     flushed: int = -1
+    flushed_at: float = 0.0
     flushing: asyncio.Lock = field(default_factory=asyncio.Lock)
     #: A flush has begun and not ended well: what it took from ``work`` is nowhere durable.
     broken: bool = False

@@ -74,6 +74,11 @@ class Merge:
         """Records up to ``offset`` are taken in (or were not worth it)."""
         self.applied = offset
 
+    @property
+    def changed(self) -> bool:
+        """Whether rows came since `take_changes` was last called."""
+        return bool(self._touched)
+
     def take_changes(self) -> list[tuple[MergedPane, Partials]]:
         """Panes that changed since the last call, each with its changed rows."""
         changes = []

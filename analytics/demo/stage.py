@@ -119,5 +119,7 @@ def _named_errors(plan: Plan) -> Iterator[None]:
         taken = str(error).startswith(f"port {plan.port} ")
         hint = "; choose another one with --port" if taken else ""
         raise DemoError(f"{error}{hint}") from error
+    except BrokenPipeError:
+        raise  # whoever read our output has gone: no error of the demo
     except OSError as error:
         raise DemoError(f"the demo cannot run here: {error}") from error

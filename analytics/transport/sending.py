@@ -31,13 +31,14 @@ PACED_FRAMES_PER_SECOND = 20
 REQUEST_TIMEOUT_MS = 30_000
 #: A frame of the usual size is a batch of its own: what is refused takes no other with it.
 BATCH_BYTES_MAX = 64 << 10
-METADATA_SECONDS_MAX = 10.0
+METADATA_SECONDS_MAX = 5.0
 #: The client retries for ever, so that nothing is stored twice; we do not wait for ever.
 STALL_SECONDS_MAX = 30.0
 STOP_SECONDS_MAX = 5.0
 NOTED_REFUSALS_MAX = 10
 
-# The broker refuses this record; another may pass.
+# The broker will never take this record. Nor any after it: the client counts the refused one in
+# its sequence, so that the next seems to come too early.
 REFUSALS = (MessageSizeTooLargeError, PolicyViolationError)
 
 
@@ -181,16 +182,19 @@ class _Outbox:
         if error is None:
             self._tally.acknowledged += frame.lines
             self._tally.records += 1
-        elif isinstance(error, REFUSALS):
-            self._tally.reject(frame.lines, f"{frame.lines} lines: {error}")
         else:
             self._failure = self._failure or error
+            if isinstance(error, REFUSALS):
+                self._tally.reject(frame.lines, f"{frame.lines} lines in a record: {error}")
 
 
 def _failed(error: BaseException) -> TransportError:
     if isinstance(error, TimeoutError):
         message = f"Kafka has not acknowledged anything for {STALL_SECONDS_MAX:g} s"
         return TransportError(message, recoverable=True)
+    if isinstance(error, REFUSALS):
+        message = "the topic takes no record of this size: send fewer lines in one"
+        return TransportError(message, recoverable=False)
     recoverable = isinstance(error, KafkaError) and bool(error.retriable)
     return TransportError(f"Kafka no longer takes records: {error}", recoverable=recoverable)
 

@@ -105,17 +105,18 @@ def test_a_line_too_large_is_rejected_and_counted(
     assert sent(asyncio.run(records(kafka.bootstrap, topic))) == [b'{"a":1}', b'{"b":2}']
 
 
-def test_a_record_the_broker_refuses_is_rejected_and_the_rest_arrives(
+def test_a_record_that_the_broker_refuses_ends_it_with_what_to_do(
     kafka: KafkaServer, make_topic: MakeTopic, tmp_path: Path
 ) -> None:
-    topic = make_topic("send", partitions=1, config={"max.message.bytes": "2000"})
+    topic = make_topic("send", partitions=1, config={"max.message.bytes": "100000"})
     file = tmp_path / "events.ndjson"
-    file.write_bytes(b"a\n" + b"x" * 5_000 + b"\nb\n")
+    file.write_bytes(b"{}\n" * 90_000)
 
-    result = run(kafka.bootstrap, "send", str(file), "--topic", topic, "--frame", "1")
+    result = run(kafka.bootstrap, "send", str(file), "--topic", topic, "--frame=50000")
 
     assert result.returncode == 1
-    assert result.stdout.startswith("acknowledged 2, rejected 1 events")
+    assert result.stdout.startswith("acknowledged 0, rejected 90,000 events")
+    assert "send fewer lines in one" in result.stderr
 
 
 def test_an_unknown_topic_is_named_with_what_to_do(kafka: KafkaServer, tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
-from analytics.cli.invocation import Invocation
+from analytics.cli.invocation import Invocation, complain
 from analytics.cli.question import Question, asks
+from analytics.errors import TransportError
 
 REFRESH_SECONDS = 1.0
 
@@ -40,8 +41,14 @@ async def _follow(urls: tuple[str, ...], document: dict[str, Any], duration: flo
         async with Client(await first_answering(urls)) as client:
             with screen() as shown:
                 while not stop.is_set():
-                    table = of_reply(await client.query(document), timestamps=False)
-                    now = time_text(clock.now_ms() // 1000 * 1000)
-                    shown.show(f"{now} {title}", table)
+                    try:
+                        table = of_reply(await client.query(document), timestamps=False)
+                    except TransportError as error:
+                        if not error.recoverable:
+                            raise
+                        complain(error)  # and ask again: metrics move when workers come and go
+                    else:
+                        now = time_text(clock.now_ms() // 1000 * 1000)
+                        shown.show(f"{now} {title}", table)
                     with suppress(TimeoutError):
                         await asyncio.wait_for(stop.wait(), REFRESH_SECONDS)

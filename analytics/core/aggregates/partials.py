@@ -90,8 +90,8 @@ def _narrow(array: Items) -> bytes:
         return b""
     low, high = int(array.min()), int(array.max())
     for dtype in _WIDTHS:
-        limits = np.iinfo(dtype)
-        if limits.min <= low and high <= limits.max:
+        most = (1 << 8 * dtype.itemsize - 1) - 1  # np.iinfo builds an object at every call
+        if -most - 1 <= low and high <= most:
             return array.astype(dtype, copy=False).tobytes()
     raise AssertionError("64 bits hold every array")
 

@@ -67,6 +67,8 @@ class _Run:
 
     def of_rows(self, rows: Rows) -> tuple[NDArray[np.intp] | slice, Integers]:
         """(index of every entry of `rows`, the position in `rows` that each belongs to)."""
+        if not self.keys.size:  # one of the two runs of most small panes
+            return slice(0, 0), self.keys
         if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
             # Consecutive rows, a whole pane say, lie side by side: a slice copies nothing.
             ends = np.array([rows[0], rows[-1] + 1], np.int64) << _ITEM_BITS

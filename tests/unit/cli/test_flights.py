@@ -37,7 +37,7 @@ def lines(values: bytes) -> list[dict[str, object]]:
 
 
 def test_history_has_every_flight_once_in_the_order_of_time(flights: pl.DataFrame) -> None:
-    events = msgspec.json.decode_lines(b"\n".join(historical(flights)), type=Stamp)
+    events = msgspec.json.Decoder(Stamp).decode_lines(b"\n".join(historical(flights)))
 
     assert len(events) == ROWS
     assert len({event.id for event in events}) == ROWS

@@ -77,8 +77,6 @@ def counts(recovered: Recovered) -> Counts:
         start_ms = segment.pane.start_ms
         panes.setdefault(start_ms, pane(start_ms)).replace(segment.partials)
     return {
-        start_ms: dict(
-            zip((key for (key,) in one.keys), one.column("count").tolist(), strict=True)
-        )
+        start_ms: dict(zip((key for (key,) in one.keys), one.column("count").tolist(), strict=True))
         for start_ms, one in panes.items()
     }

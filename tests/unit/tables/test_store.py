@@ -1,5 +1,6 @@
 """The local RocksDB of a table: what it keeps, and what becomes of it when the disk betrays it."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -154,9 +155,10 @@ def test_a_log_torn_by_a_crash_loses_whole_writes_and_their_offset_with_them(
     store = Store(tmp_path / "panes")
     for number in range(20):
         store.write(0, [Entry(b"s%03d" % number, VALUE)], number)
+    shutil.copytree(tmp_path / "panes", tmp_path / "crashed")
     store.close_all()
-    cut(newest(tmp_path / "panes" / "0", "*.log"))
-    again = Store(tmp_path / "panes")
+    cut(newest(tmp_path / "crashed" / "0", "*.log"))
+    again = Store(tmp_path / "crashed")
     offset = again.offset(0)
     assert offset is not None and offset < 19
     assert len(held(again)) == offset + 1
