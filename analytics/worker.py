@@ -1,6 +1,7 @@
 """Runs one stream worker in this process, from start to a clean end."""
 
 import asyncio
+from contextlib import suppress
 
 import faust
 import structlog
@@ -40,13 +41,12 @@ def run(configuration: Configuration) -> int:
 
 
 def _run(worker: faust.Worker) -> None:
-    """What `Worker.execute_from_commandline` does, but letting errors out instead of the process."""
+    """What `Worker.execute_from_commandline` does, but errors come out of it."""
     asyncio.set_event_loop(worker.loop)
     starting = asyncio.ensure_future(worker.start(), loop=worker.loop)
     worker._starting_fut = starting  # a signal during the start cancels it
     try:
-        worker.loop.run_until_complete(starting)
-    except asyncio.CancelledError:
-        pass
+        with suppress(asyncio.CancelledError):
+            worker.loop.run_until_complete(starting)
     finally:
         worker.stop_and_shutdown()

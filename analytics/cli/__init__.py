@@ -14,7 +14,8 @@ from analytics.cli.commands.send import send
 from analytics.cli.commands.tail import tail
 from analytics.cli.commands.topics import topics
 from analytics.cli.commands.worker import worker
-from analytics.cli.invocation import NAME, Commands, Invocation, environment
+from analytics.cli.invocation import NAME, Commands, Invocation
+from analytics.settings import process_environment
 
 __all__ = ["main"]
 
@@ -34,7 +35,7 @@ def main(context: click.Context, config_dir: Path | None) -> None:
     \b
     Try it:  analytics demo
     """
-    context.obj = Invocation(config_dir, environment())
+    context.obj = Invocation(config_dir, process_environment())
 
 
 for command in (demo, worker, topics, check, send, query, tail):

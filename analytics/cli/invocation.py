@@ -1,6 +1,5 @@
 """Owns what all commands share: the configuration asked for, and how errors become exit codes."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,8 +62,3 @@ def complain(error: object) -> None:
 def leave(code: int) -> NoReturn:
     """End the running command with an exit code."""
     click.get_current_context().exit(code)
-
-
-def environment() -> Mapping[str, str]:
-    """The environment of this process, read once here and handed down."""
-    return dict(os.environ)  # noqa: TID251 -- the command line is where it enters

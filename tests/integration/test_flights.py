@@ -31,12 +31,13 @@ class Packing:
     """How a producer packs events into records."""
 
     events_a_record: int
+    records_a_turn: int
     codec: str
 
 
 @pytest.fixture(
     scope="module",
-    params=[Packing(500, "zstd"), Packing(1, "none")],
+    params=[Packing(500, 1, "zstd"), Packing(1, 24, "none")],
     ids=["framed", "single"],
 )
 def fleet(
@@ -49,7 +50,7 @@ def fleet(
     directory = tmp_path_factory.mktemp(f"year-by-{packing.events_a_record}")
     deployment = Deployment(directory, kafka.bootstrap, METRICS)
     with deployment.running(3) as workers:
-        load = Load(deployment, codec=packing.codec)
+        load = Load(deployment, codec=packing.codec, turn=packing.records_a_turn)
         load.send(framed(all_events(), packing.events_a_record))
         load.flush()
         wait_applied(deployment, workers)

@@ -129,19 +129,21 @@ def close(got: object, expected: object, relative: float) -> bool:
     spread=events,
     cut=st.integers(0, 60),
     ends=st.lists(st.integers(0, 90 * S), min_size=2, max_size=2, unique=True).map(sorted),
-    step_s=st.sampled_from([None, 10, 20, 30, 60]),
-    group_by=st.lists(st.sampled_from(DIMENSIONS), unique=True),
+    cells=st.tuples(
+        st.sampled_from([None, 10, 20, 30, 60]),
+        st.lists(st.sampled_from(DIMENSIONS), unique=True),
+    ),
     tests=st.lists(st.sampled_from(FILTERS), unique_by=lambda test: test.field),
 )
-def test_an_answer_equals_a_loop_over_the_events(  # noqa: PLR0913  # Hypothesis names each part
+def test_an_answer_equals_a_loop_over_the_events(
     of: Metric,
     spread: list[tuple[int, Row]],
     cut: int,
     ends: list[int],
-    step_s: int | None,
-    group_by: list[str],
+    cells: tuple[int | None, list[str]],
     tests: list[Sieve],
 ) -> None:
+    step_s, group_by = cells
     query = question(
         of,
         *FUNCTIONS,

@@ -20,6 +20,7 @@ from unittest.mock import patch
 
 import msgspec
 import numpy as np
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -299,4 +300,6 @@ def test_a_changelog_always_holds_the_last_flush_of_its_newest_owner() -> None:
         patch.object(segments, "SEGMENT_BYTES_MAX", 60),
         patch.object(segments, "REWRITE_SEGMENTS", 4),
     ):
-        run_state_machine_as_test(Fleet)
+        run_state_machine_as_test(
+            Fleet, settings=settings(max_examples=60, stateful_step_count=40, deadline=None)
+        )

@@ -23,16 +23,17 @@ class Load:
     Every partition gets the records in the order they were sent, whatever is retried.
     """
 
-    def __init__(self, deployment: Deployment, *, codec: str = "none", linger_ms: int = 5) -> None:
+    def __init__(self, deployment: Deployment, *, codec: str = "none", turn: int = 1) -> None:
+        """A partition gets ``turn`` records before the next one does, as other clients do it."""
         self._topic = deployment.topics.events
         self._failures: list[KafkaError] = []
-        self._turns = cycle(range(PARTITIONS))
+        self._turns = cycle(number for number in range(PARTITIONS) for _ in range(turn))
         self._producer = Producer(
             {
                 "bootstrap.servers": deployment.bootstrap,
                 "compression.type": codec,
                 "enable.idempotence": True,
-                "linger.ms": linger_ms,
+                "linger.ms": 5,
                 "queue.buffering.max.messages": 1_000_000,
                 "log_level": 3,
             }

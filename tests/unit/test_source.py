@@ -1,0 +1,187 @@
+"""Phase 1 of one source partition: what it folds, closes, hands out and takes up again."""
+
+import pytest
+
+from analytics.core.source import Source, SourceState, closes_at
+from analytics.core.watermark import NO_WATERMARK
+from tests.unit.phases import (
+    CATALOG,
+    NOW_MS,
+    VISITS,
+    S,
+    catalog,
+    event,
+    flushed,
+    read,
+    rows,
+    source,
+)
+
+
+def held(of: Source) -> dict[int, dict[str, int]]:
+    return {start_ms: rows(pane) for _, start_ms, pane in of.open_panes()}
+
+
+def restored(of: Source, *, into: Source | None = None) -> Source:
+    """What the next owner makes of a flush of everything."""
+    made = into or source()
+    made.restore(of.applied, of.state(), [one.pane.partials() for one in of.open_panes()])
+    return made
+
+
+def test_a_new_source_has_applied_nothing_and_has_no_watermark() -> None:
+    made = source()
+    assert (made.applied, made.watermark_ms(NOW_MS)) == (-1, NO_WATERMARK)
+    assert made.take_changes() == []
+    assert made.take_closed(NOW_MS) == []
+
+
+def test_events_are_folded_into_the_pane_of_their_time() -> None:
+    made = source()
+    read(made, (1 * S, "a"), (9 * S, "a"), (9 * S, "b"), (10 * S, "a"))
+    assert held(made) == {0: {"a": 2, "b": 1}, 10 * S: {"a": 1}}
+    assert made.applied == 3
+
+
+def test_records_that_hold_no_valid_event_are_applied_as_well() -> None:
+    made = source()
+    folded = made.fold([b"{", None, b"", event(0)], 41, NOW_MS)
+    assert (folded.events, [one.record for one in folded.rejected]) == (1, [0])
+    assert made.applied == 41
+    assert made.fold([b"no"], 42, NOW_MS).events == 0
+    assert made.applied == 42
+
+
+def test_changes_are_the_rows_since_the_last_time_and_cumulative() -> None:
+    made = source()
+    read(made, (0, "a"), (0, "b"))
+    assert [part.keys for part in flushed(made)] == [[("a",), ("b",)]]
+    assert flushed(made) == []
+    read(made, (1 * S, "b"), (11 * S, "c"))
+    assert [part.keys for part in flushed(made)] == [[("b",)], [("c",)]]
+    assert held(made)[0] == {"a": 1, "b": 2}
+
+
+def test_the_watermark_is_the_highest_time_less_the_disorder_and_never_beyond_the_clock() -> None:
+    made = source()
+    read(made, (7 * S, "a"), (3 * S, "a"))
+    assert made.watermark_ms(NOW_MS) == 6 * S
+    assert made.watermark_ms(5 * S) == 4 * S
+
+
+def test_a_pane_closes_when_the_watermark_has_passed_its_window_and_the_grace() -> None:
+    """
+    pane      [0 ─────── 10)
+    grace                 ─────── 15
+    watermark                     ▲ closes, and what comes for the pane now is late
+    """
+    made = source()
+    read(made, (0, "a"), (15 * S, "a"))
+    flushed(made)
+    assert made.take_closed(NOW_MS) == []
+    read(made, (16 * S, "a"))
+    flushed(made)
+    assert [one.start_ms for one in made.take_closed(NOW_MS)] == [0]
+    assert held(made) == {10 * S: {"a": 2}}
+    assert closes_at(VISITS, 0) == 15 * S
+
+
+def test_a_pane_with_changes_that_nobody_took_stays_open() -> None:
+    made = source()
+    read(made, (0, "a"), (30 * S, "a"))
+    assert made.take_closed(NOW_MS) == []
+    flushed(made)
+    assert [one.start_ms for one in made.take_closed(NOW_MS)] == [0]
+
+
+def test_an_event_is_late_by_the_watermark_before_it_and_counted_by_metric() -> None:
+    made = source()
+    read(made, (0, "a"), (16 * S, "a"), (1 * S, "late"), (10 * S, "in time"))
+    assert made.late == {VISITS.key: 1}
+    assert held(made) == {0: {"a": 1}, 10 * S: {"a": 1, "in time": 1}}
+
+
+def test_what_counts_as_late_does_not_depend_on_how_records_are_cut() -> None:
+    log = [(0, "a"), (16 * S, "a"), (1 * S, "late"), (40 * S, "b"), (12 * S, "late"), (25 * S, "c")]
+    at_once, one_by_one = source(), source()
+    read(at_once, *log)
+    for one in log:
+        read(one_by_one, one)
+        flushed(one_by_one)
+    assert held(at_once) == held(one_by_one)
+    assert at_once.late == one_by_one.late == {VISITS.key: 2}
+
+
+def test_a_restored_source_goes_on_like_the_one_that_was_flushed() -> None:
+    made = source()
+    read(made, (0, "a"), (16 * S, "b"), (1 * S, "late"))
+    again = restored(made)
+    assert (again.applied, again.highest_ms, again.late) == (2, 16 * S, {VISITS.key: 1})
+    assert held(again) == held(made)
+    assert flushed(again) == []  # what was restored is durable already
+    for one in (made, again):
+        read(one, (2 * S, "late"), (17 * S, "b"))
+    assert held(again) == held(made)
+    assert again.late == made.late
+
+
+def test_of_rows_written_twice_the_later_ones_count() -> None:
+    made = source()
+    read(made, (0, "a"))
+    older = flushed(made)
+    read(made, (0, "a"))
+    newer = flushed(made)
+    again = source()
+    again.restore(1, made.state(), [*older, *newer])
+    assert held(again) == {0: {"a": 2}}
+
+
+def test_panes_of_a_metric_that_is_no_longer_defined_are_left_out() -> None:
+    made = source()
+    read(made, (0, "a"))
+    other = catalog(where='type == "other"')
+    again = restored(made, into=source(other))
+    assert held(again) == {}
+    assert again.applied == 0
+
+
+@pytest.mark.parametrize(
+    ("next_owner", "now_ms"),
+    [
+        (source(catalog(window={"size": "10s", "grace": "45s"})), NOW_MS),
+        (source(disorder_ms=60 * S), NOW_MS),
+        (source(), 5 * S),
+    ],
+    ids=["more grace", "more disorder", "an earlier clock"],
+)
+def test_a_closed_pane_never_opens_again(next_owner: Source, now_ms: int) -> None:
+    """Its rows are gone here: counting again from nothing would take the place of the full ones.
+
+    pane 0  ━━━━━━ closed, 3 events         late, though by this watermark in time
+    watermark             ▲ 29 s ─▶ fallen ▲
+    """
+    made = source()
+    read(made, (0, "a"), (0, "a"), (0, "a"), (30 * S, "a"))
+    flushed(made)
+    made.take_closed(NOW_MS)
+    again = restored(made, into=next_owner)
+    read(again, (1 * S, "a"), now_ms=now_ms)
+    assert 0 not in held(again)
+    assert again.late == {VISITS.key: 1}
+
+
+def test_a_marker_of_an_older_version_without_closed_panes_can_be_read() -> None:
+    made = source()
+    made.restore(7, SourceState(1 * S, {}), [])
+    read(made, (0, "a"))
+    assert held(made) == {0: {"a": 1}}
+
+
+def test_each_metric_is_folded_and_closed_by_its_own_window() -> None:
+    wide = catalog(window={"size": "1m", "grace": "0s"}).metrics[0]
+    both = type(CATALOG)((VISITS, wide))
+    made = source(both)
+    read(made, (0, "a"), (20 * S, "a"))
+    flushed(made)
+    assert [one.metric for one in made.take_closed(NOW_MS)] == [VISITS.key]
+    assert [one.metric for one in made.open_panes()] == [VISITS.key, wide.key]
