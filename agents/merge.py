@@ -64,10 +64,11 @@ class MergeAgent:
     def _deliver(self, merge: Merge, raw: bytes) -> None:
         try:
             delivery = decode_delivery(raw)
+            taken = merge.take(delivery)
         except ValueError as error:
             log.error("dropped a record of `partials` that is not a delivery", error=str(error))
             return
-        if not merge.take(delivery):
+        if not taken:
             self._context.metrics.stale.inc()
         elif delivery.partials:
             self._observe_freshness(delivery)

@@ -56,6 +56,9 @@ def pipeline_command(file: Path | None, settings: tuple[str, ...], **options: An
 @click.option("--seconds", type=click.IntRange(1), default=60, show_default=True)
 @click.option("--framing", type=click.IntRange(1), default=100, show_default=True)
 @click.option("--repeats", type=click.IntRange(1), default=1, show_default=True)
+@click.option(
+    "--profile", is_flag=True, help="Say where the worker's CPU time goes, in a run more."
+)
 @_seed
 @_json
 def freshness_command(file: Path | None, **options: Any) -> None:

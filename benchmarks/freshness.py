@@ -10,6 +10,8 @@ import msgspec
 
 from analytics import clock
 from analytics.demo.child import ChildProcess
+from analytics.topics import Topics
+from benchmarks import profile
 from benchmarks.candidates.paced import PROBE, PROBE_MS, Pace, Sent
 from benchmarks.dataset import PARTITIONS, create_changelogs
 from benchmarks.results import Figures, WrongResult, gather, tell
@@ -68,6 +70,7 @@ class Plan:
     framing: int
     repeats: int
     seed: int
+    profile: bool
 
 
 @dataclass(slots=True)
@@ -84,6 +87,14 @@ class Reader:
     def due_ms(self, probe: int) -> int:
         """The timestamp of a probe."""
         return self.pace.due_ms(probe * self.pace.probe_every)
+
+    def fresh_ms(self, since_ms: int) -> list[int]:
+        """From its timestamp to its being seen, of each probe due at `since_ms` or later."""
+        return [
+            self.seen_ms[probe] - due_ms
+            for probe in range(self.probes)
+            if (due_ms := self.due_ms(probe)) >= since_ms
+        ]
 
     def read(self, until_ms: int) -> None:
         """Ask until all probes due before `until_ms` were seen; WrongResult when some never are."""
@@ -108,78 +119,102 @@ class Reader:
 
 
 def run(plan: Plan, directory: Path) -> tuple[list[Figures], list[Figures]]:
-    """Measure. Raises WrongResult when an event is missing or was counted twice."""
+    """Measure; (figures, profile). Raises WrongResult when an event is missing or counted twice."""
     runs: list[tuple[str, Mapping[str, float]]] = []
+    profiles: list[tuple[str, Mapping[str, float]]] = []
+    label = f"{plan.rate:,} events/s"
     with KafkaServer() as kafka:
         for repeat in range(1, plan.repeats + 1):
-            prefix = f"run{repeat}-"
-            for name, partitions in (("events", PARTITIONS), ("partials", PARTITIONS)):
-                create_topic(kafka.bootstrap, prefix + name, partitions=partitions)
-            create_topic(kafka.bootstrap, f"{prefix}dead-letters")
-            app_id = f"freshness-{repeat}"
-            create_changelogs(kafka.bootstrap, app_id)
-            settings = {
-                "app_id": app_id,
-                "broker": f"kafka://{kafka.bootstrap}",
-                "topic_prefix": prefix,
-                "partitions": PARTITIONS,
-            }
-            program = [sys.executable, "-m", "benchmarks.candidates.ours"]
-            place = directory / str(repeat)
-            with Worker(program, place, settings=settings, metrics=METRICS) as worker:
-                worker.wait_until_owner(PARTITIONS)
-                pace = _pace(plan, kafka.bootstrap, f"{prefix}events")
-                tell(f"{plan.rate:,} events/s for {pace.seconds} s, {repeat} of {plan.repeats}")
-                runs.append((f"{plan.rate:,} events/s", _measure(worker, pace, place)))
-    return gather(runs), []
+            tell(f"{label} for {WARMUP_SECONDS + plan.seconds} s, {repeat} of {plan.repeats}")
+            measured = Trial(plan, kafka.bootstrap, f"run{repeat}", directory / str(repeat)).run()
+            runs.append((label, measured))
+        if plan.profile:
+            tell(f"{label} for {WARMUP_SECONDS + plan.seconds} s, with stopwatches")
+            snapshots = directory / "profile.jsonl"
+            Trial(plan, kafka.bootstrap, "profile", directory / "profile", snapshots).run()
+            profiles += [
+                (name, {"CPU %": seconds / plan.seconds * 100})
+                for name, seconds in profile.shares(snapshots)
+            ]
+    return gather(runs), gather(profiles)
 
 
-def _pace(plan: Plan, bootstrap: str, topic: str) -> Pace:
-    return Pace(
-        bootstrap=bootstrap,
-        topic=topic,
-        start_ms=clock.now_ms() + LEAD_MS,
-        rate=plan.rate,
-        seconds=WARMUP_SECONDS + plan.seconds,
-        framing=plan.framing,
-        seed=plan.seed,
-    )
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One run with topics of its own; `snapshots` is where the profile goes, if there is one."""
 
+    plan: Plan
+    bootstrap: str
+    name: str
+    directory: Path
+    snapshots: Path | None = None
 
-def _measure(worker: Worker, pace: Pace, directory: Path) -> dict[str, float]:
-    order = directory / "pace.json"
-    order.write_bytes(msgspec.json.encode(pace))
-    program = [sys.executable, "-m", "benchmarks.candidates.paced", str(order)]
-    producer = ChildProcess(program, directory / "paced.log")
-    producer.start()
-    try:
-        probes = -(-pace.total // pace.probe_every)
-        reader = Reader(worker, pace, probes)
-        warm_ms = pace.start_ms + WARMUP_SECONDS * 1000
-        reader.read(warm_ms)
-        reader.answered_ms.clear()
-        cpu, began = worker.cpu_seconds(), clock.monotonic()
-        reader.read(pace.start_ms + pace.seconds * 1000)
-        cpu, seconds = worker.cpu_seconds() - cpu, clock.monotonic() - began
-        sent = _sent(order.with_suffix(".sent"), producer)
-    finally:
-        producer.kill()
-    _check(worker, reader, sent)
-    first = next(probe for probe in range(probes) if reader.due_ms(probe) >= warm_ms)
-    fresh_ms = [reader.seen_ms[probe] - reader.due_ms(probe) for probe in range(first, probes)]
-    return {
-        "p50 ms": percentile(fresh_ms, 50),
-        "p95 ms": percentile(fresh_ms, 95),
-        "p99 ms": percentile(fresh_ms, 99),
-        "max ms": max(fresh_ms),
-        "probes": len(fresh_ms),
-        "achieved events/s": sent.acknowledged / sent.seconds,
-        "producer behind, max ms": sent.behind_ms_max,
-        "worker CPU %": cpu / seconds * 100,
-        "answer p50 ms": percentile(reader.answered_ms, 50),
-        "answer p95 ms": percentile(reader.answered_ms, 95),
-        "answer p99 ms": percentile(reader.answered_ms, 99),
-    }
+    def run(self) -> dict[str, float]:
+        """Start a worker, put it under load and read."""
+        topics = Topics(f"{self.name}-")
+        for topic in (topics.events, topics.partials):
+            create_topic(self.bootstrap, topic, partitions=PARTITIONS)
+        create_topic(self.bootstrap, topics.dead_letters)
+        app_id = f"freshness-{self.name}"
+        create_changelogs(self.bootstrap, app_id)
+        settings = {
+            "app_id": app_id,
+            "broker": f"kafka://{self.bootstrap}",
+            "topic_prefix": topics.prefix,
+            "partitions": PARTITIONS,
+        }
+        profiling = [] if self.snapshots is None else [str(self.snapshots)]
+        program = [sys.executable, "-m", "benchmarks.candidates.ours", *profiling]
+        with Worker(program, self.directory, settings=settings, metrics=METRICS) as worker:
+            worker.wait_until_owner(PARTITIONS)
+            return self._measure(worker, self._pace(topics.events))
+
+    def _pace(self, topic: str) -> Pace:
+        return Pace(
+            bootstrap=self.bootstrap,
+            topic=topic,
+            start_ms=clock.now_ms() + LEAD_MS,
+            rate=self.plan.rate,
+            seconds=WARMUP_SECONDS + self.plan.seconds,
+            framing=self.plan.framing,
+            seed=self.plan.seed,
+        )
+
+    def _measure(self, worker: Worker, pace: Pace) -> dict[str, float]:
+        order = self.directory / "pace.json"
+        order.write_bytes(msgspec.json.encode(pace))
+        program = [sys.executable, "-m", "benchmarks.candidates.paced", str(order)]
+        producer = ChildProcess(program, self.directory / "paced.log")
+        producer.start()
+        try:
+            reader = Reader(worker, pace, -(-pace.total // pace.probe_every))
+            warm_ms = pace.start_ms + WARMUP_SECONDS * 1000
+            reader.read(warm_ms)
+            reader.answered_ms.clear()
+            self._snapshot(worker, 1)
+            cpu, began = worker.cpu_seconds(), clock.monotonic()
+            reader.read(pace.start_ms + pace.seconds * 1000)
+            cpu, seconds = worker.cpu_seconds() - cpu, clock.monotonic() - began
+            self._snapshot(worker, 2)
+            sent = _sent(order.with_suffix(".sent"), producer)
+        finally:
+            producer.kill()
+        _check(worker, reader, sent)
+        fresh_ms = reader.fresh_ms(warm_ms)
+        return {
+            **{f"fresh p{p} ms": percentile(fresh_ms, p) for p in (50, 95, 99)},
+            "fresh max ms": max(fresh_ms),
+            "probes": len(fresh_ms),
+            "achieved events/s": sent.acknowledged / sent.seconds,
+            "producer behind, max ms": sent.behind_ms_max,
+            "worker CPU %": cpu / seconds * 100,
+            **{f"answer p{p} ms": percentile(reader.answered_ms, p) for p in (50, 95, 99)},
+            "answers/s": len(reader.answered_ms) / seconds,
+        }
+
+    def _snapshot(self, worker: Worker, number: int) -> None:
+        if self.snapshots is not None:
+            profile.snapshot(worker.pid, self.snapshots, number)
 
 
 def _sent(file: Path, producer: ChildProcess) -> Sent:

@@ -29,5 +29,5 @@ def shares(file: Path) -> Iterator[tuple[str, float]]:
     """
     first, *_, last = map(json.loads, file.read_text().splitlines())
     for kind in ("threads", "stages"):
-        for name, seconds in last[kind].items():
+        for name, seconds in sorted(last[kind].items(), key=lambda item: -item[1]):
             yield f"{kind[:-1]} {name}", seconds - first[kind].get(name, 0.0)

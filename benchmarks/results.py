@@ -69,7 +69,10 @@ def show(result: Result) -> None:
 
 
 def cells(figures: Sequence[Figures]) -> list[list[str]]:
-    """A table of figures: its header, then a row a candidate, empty where nothing was measured."""
+    """A table of figures: its header, then a row a candidate, empty where nothing was measured.
+
+    With more measures than candidates the table lies on its side, a row a measure.
+    """
     names = list(dict.fromkeys(name for each in figures for name in each.measures))
     rows = [
         [
@@ -78,7 +81,10 @@ def cells(figures: Sequence[Figures]) -> list[list[str]]:
         ]
         for each in figures
     ]
-    return [["candidate", *names], *rows]
+    table = [["candidate", *names], *rows]
+    if len(names) > len(figures):
+        return [list(row) for row in zip(*table, strict=True)]
+    return table
 
 
 def tell(message: str) -> None:

@@ -4,11 +4,17 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Protocol
 
+import hypothesis
 import pytest
 
-from tests.services.environment import require_program
+from tests.services.environment import on_ci, require_program
 from tests.services.kafka import KafkaServer
 from tests.services.topics import create_topic
+
+# A shared machine stalls for longer than any deadline. CI plays the same examples each time, so
+# that it fails for what changed; everywhere else Hypothesis goes on looking.
+hypothesis.settings.register_profile("ours", deadline=None, derandomize=on_ci())
+hypothesis.settings.load_profile("ours")
 
 
 class MakeTopic(Protocol):

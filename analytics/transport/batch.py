@@ -27,6 +27,10 @@ log = structlog.get_logger(__name__)
 #: A fetch that comes back sooner than this after the last one is held until then: at low rates a
 #: poll would otherwise return for every handful of records and its fixed cost would dominate.
 POLL_SPACING_SECONDS = 0.02
+#: How long a broker may hold an answer back for want of records. aiokafka has one request to a
+#: broker under way at a time, and one sent while records wait to be taken leaves their partitions
+#: out: until it is answered nothing is read from those. Faust's 1,500 ms would stop a busy worker.
+FETCH_WAIT_MS = 100
 
 
 class Cursor(Protocol):
@@ -45,6 +49,15 @@ class Cursor(Protocol):
         """Make everything durable: the partitions are still ours, but not for long."""
 
 
+class _ConsumerThread(driver.AIOKafkaConsumerThread):
+    """The stock thread with `FETCH_WAIT_MS`, for which Faust has no setting."""
+
+    def _create_worker_consumer(self, transport: driver.Transport) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        return consumer
+
+
 class BatchConsumer(driver.Consumer):
     """Consumer whose batch topics yield one message a partition and fetch."""
 
@@ -58,6 +71,9 @@ class BatchConsumer(driver.Consumer):
         transport = cast(BatchTransport, self.transport)
         self._batch_topics = transport.batch_topics
         self._cursor = transport.cursor
+
+    def _new_consumer_thread(self) -> _ConsumerThread:
+        return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     def mark_durable(self, tp: TP, offset: int) -> None:
         """Everything of ``tp`` up to and with ``offset`` is durable and may be committed."""

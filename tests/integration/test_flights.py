@@ -25,6 +25,9 @@ from tests.services.year import WHOLE_YEAR, year_by_hour, year_in_one
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
+APRIL_MS = 1_364_774_400_000
+FIRST_QUARTER = {"from": "2013-01-01T00:00:00Z", "to": "2013-04-01T00:00:00Z"}
+
 
 @dataclass(frozen=True)
 class Packing:
@@ -99,16 +102,15 @@ def test_every_worker_gives_the_same_answer(fleet: WorkerFleet) -> None:
         "metrics": ["departures"],
         "filters": [{"field": "source", "op": "in", "value": ["UA", "AA"]}],
         "groupBy": ["origin"],
-        "timeRange": WHOLE_YEAR,
+        "timeRange": FIRST_QUARTER,
         "step": "24h",
     }
     answers = [worker.asking.query(question) for worker in fleet]
-    assert len(answers[0]["rows"]) > 1_000
+    assert len(answers[0]["rows"]) > 250
     for answer in answers[1:]:
         assert _settled(answer) == _settled(answers[0])
-    expected = truth(
-        flights().filter(pl.col("source").is_in(["UA", "AA"])), ["origin"], step_ms=24 * HOUR_MS
-    )
+    asked = pl.col("source").is_in(["UA", "AA"]) & (pl.col("time_ms") < APRIL_MS)
+    expected = truth(flights().filter(asked), ["origin"], step_ms=24 * HOUR_MS)
     names = [column["name"] for column in answers[0]["columns"]]
     counts = [row[names.index("departures.count")] for row in answers[0]["rows"]]
     assert counts == expected["count"].to_list()
@@ -121,7 +123,7 @@ def test_a_get_gives_every_worker_s_answer_too(fleet: WorkerFleet) -> None:
             "aggregations": ["count", "p95"],
             "filters": [{"field": "origin", "op": "in", "value": ["JFK"]}],
             "groupBy": ["source"],
-            "timeRange": WHOLE_YEAR,
+            "timeRange": FIRST_QUARTER,
         }
     )
     for worker in fleet:
@@ -161,7 +163,7 @@ def _by_parameters(asking: Asking) -> dict[str, Any]:
         function="count,p95",
         filter="origin=JFK",
         groupBy="source",
-        **WHOLE_YEAR,
+        **FIRST_QUARTER,
     )
     assert response.status_code == 200, response.text
     answer: dict[str, Any] = response.json()

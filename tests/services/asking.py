@@ -46,6 +46,18 @@ class Asking:
         answer: dict[str, Any] = response.json()
         return answer
 
+    def rows_or_none(self, document: object) -> list[list[Any]] | None:
+        """The rows of an answer; None while there is none: nobody answers, or answers 503."""
+        try:
+            response = self.post(document)
+        except httpx.TransportError:
+            return None
+        if response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+            return None
+        assert response.status_code == 200, response.text
+        rows: list[list[Any]] = response.json()["rows"]
+        return rows
+
     def table(self, document: object) -> pl.DataFrame:
         """The answer to a query of one metric as a frame, by way of Arrow.
 

@@ -33,7 +33,7 @@ metrics:
   flights:
     dimensions: [source]
     aggregations: [count]
-    window: {size: 30d, grace: 1d}
+    window: {size: 1d, grace: 1d}
     retention: 400d
 """
 

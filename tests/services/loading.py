@@ -128,7 +128,7 @@ def _read(bootstrap: str, topic: str, ends: Sequence[int]) -> Iterator[Message]:
             consumer.assign([TopicPartition(topic, number, 0)])
             position = 0
             while position < end:
-                for message in consumer.consume(5_000, timeout=1.0):
+                for message in consumer.consume(min(end - position, 5_000), timeout=1.0):
                     assert message.error() is None, message.error()
                     offset = message.offset()
                     assert offset is not None

@@ -1,6 +1,6 @@
 """Owns a catalog, events and sources of them, for tests of both phases; asserts nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import orjson
 
@@ -17,15 +17,15 @@ NOW_MS = 10_000 * S
 DISORDER_MS = 1 * S
 
 
-def catalog(**changes: object) -> Catalog:
-    """The metric `visits`: counts by event source in windows of 10 s, with 5 s of grace."""
+def catalog(name: str = "visits", **changes: object) -> Catalog:
+    """One metric: counts by event source in windows of 10 s, with 5 s of grace."""
     definition: dict[str, object] = {
         "dimensions": ["source"],
         "aggregations": ["count"],
         "window": {"size": "10s", "grace": "5s"},
         "retention": "1m",
     }
-    return Catalog(parse_metrics({"metrics": {"visits": definition | changes}}, "metrics.yaml"))
+    return Catalog(parse_metrics({"metrics": {name: definition | changes}}, "metrics.yaml"))
 
 
 CATALOG = catalog()
@@ -88,8 +88,3 @@ def counts(panes: Mapping[int, Mapping[int, Pane]]) -> dict[int, dict[str, int]]
 def flushed(made: Source) -> list[Partials]:
     """The rows that changed since the last call."""
     return [dirty for _, dirty in made.take_changes()]
-
-
-def values(events: Sequence[tuple[int, str]]) -> list[bytes]:
-    """One record an event."""
-    return [event(at_ms, series) for at_ms, series in events]

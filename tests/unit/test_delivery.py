@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from analytics.core import delivery
+from analytics.core.aggregates.pane import Partials
 from analytics.core.delivery import (
     Delivery,
     Heartbeat,
@@ -19,7 +20,7 @@ from tests.unit.phases import VISITS, S, partials
 BEAT = Heartbeat(3, Stamp(2, 40), 9 * S, True, {VISITS.key: 5})
 
 
-def packed(*parts: delivery.Partials, bytes_max: int = 512 * 1024) -> list[Delivery]:
+def packed(*parts: Partials, bytes_max: int = 512 * 1024) -> list[Delivery]:
     with patch.object(delivery, "DELIVERY_BYTES_MAX", bytes_max):
         return [decode_delivery(raw) for raw in pack(BEAT, parts)]
 
@@ -38,7 +39,7 @@ def test_rows_come_back_as_they_were() -> None:
 
 def test_a_flush_that_is_too_large_is_cut_and_only_its_last_part_ends_it() -> None:
     parts = [partials(start * 10 * S, {str(n): 1 for n in range(20)}) for start in range(5)]
-    several = packed(*parts, bytes_max=400)
+    several = packed(*parts, bytes_max=200)
     assert len(several) > 5
     assert [one.more for one in several] == [True] * (len(several) - 1) + [False]
     assert {one.stamp for one in several} == {BEAT.stamp}

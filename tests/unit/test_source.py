@@ -2,10 +2,10 @@
 
 import pytest
 
+from analytics.core.definitions.catalog import Catalog
 from analytics.core.source import Source, SourceState, closes_at
 from analytics.core.watermark import NO_WATERMARK
 from tests.unit.phases import (
-    CATALOG,
     NOW_MS,
     VISITS,
     S,
@@ -102,7 +102,7 @@ def test_an_event_is_late_by_the_watermark_before_it_and_counted_by_metric() -> 
 
 
 def test_what_counts_as_late_does_not_depend_on_how_records_are_cut() -> None:
-    log = [(0, "a"), (16 * S, "a"), (1 * S, "late"), (40 * S, "b"), (12 * S, "late"), (25 * S, "c")]
+    log = [(0, "a"), (16 * S, "a"), (1 * S, "late"), (40 * S, "b"), (12 * S, "late"), (35 * S, "c")]
     at_once, one_by_one = source(), source()
     read(at_once, *log)
     for one in log:
@@ -178,8 +178,8 @@ def test_a_marker_of_an_older_version_without_closed_panes_can_be_read() -> None
 
 
 def test_each_metric_is_folded_and_closed_by_its_own_window() -> None:
-    wide = catalog(window={"size": "1m", "grace": "0s"}).metrics[0]
-    both = type(CATALOG)((VISITS, wide))
+    wide = catalog("wide", window={"size": "1m", "grace": "0s"}).metrics[0]
+    both = Catalog((VISITS, wide))
     made = source(both)
     read(made, (0, "a"), (20 * S, "a"))
     flushed(made)

@@ -1,0 +1,414 @@
+"""The batch consumer, run in this process over a stand-in for the thread that talks to Kafka."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple, cast
+
+import faust
+import pytest
+from faust.types import TP, ConsumerMessage
+
+from analytics.errors import TransportError
+from analytics.transport import batch as module
+from analytics.transport.batch import BatchConsumer, BatchTransport, consumer_of
+from analytics.transport.records import RecordBatch
+
+EVENTS, OTHER_EVENTS, CHANGELOG = TP("events", 0), TP("events", 1), TP("changelog", 0)
+
+
+class Record(NamedTuple):
+    """What aiokafka makes of a record."""
+
+    topic: str
+    partition: int
+    offset: int
+    value: bytes | None = b"{}"
+    timestamp: int = 0
+    timestamp_type: int = 0
+    headers: tuple[()] = ()
+    key: bytes | None = None
+    checksum: None = None
+    serialized_key_size: int = 0
+    serialized_value_size: int = 2
+
+
+def records(tp: TP, *offsets: int) -> list[Record]:
+    return [Record(tp.topic, tp.partition, offset) for offset in offsets]
+
+
+Fetch = Mapping[TP, list[Record]]
+
+
+class Thread:
+    """Answers what Faust asks its consumer thread, and notes what it was told."""
+
+    beacon = None
+
+    def __init__(self) -> None:
+        self.assigned = {EVENTS, OTHER_EVENTS, CHANGELOG}
+        self.fetches: list[Fetch] = []
+        self.during_fetch: Callable[[], Awaitable[None]] | None = None
+        self.oldest = {EVENTS: 0, OTHER_EVENTS: 0}
+        self.ends = {EVENTS: 50}
+        self.seeks: list[tuple[TP, int]] = []
+        self.commits: list[Mapping[TP, int]] = []
+        self.accepts = True
+        self.during_commit: Callable[[], None] = lambda: None
+
+    async def getmany(self, active: object, timeout: float) -> Fetch:
+        if self.during_fetch is not None:
+            await self.during_fetch()
+        return self.fetches.pop(0) if self.fetches else {}
+
+    def assignment(self) -> set[TP]:
+        return self.assigned
+
+    def highwater(self, tp: TP) -> int | None:
+        return self.ends.get(tp)
+
+    def seek(self, tp: TP, offset: int) -> None:
+        self.seeks.append((tp, offset))
+
+    async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
+        self.seeks.extend(partitions.items())
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        return {}
+
+    async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
+        return {tp: self.oldest[tp] for tp in partitions}
+
+    async def commit(self, offsets: Mapping[TP, int]) -> bool:
+        self.commits.append(dict(offsets))
+        self.during_commit()
+        return self.accepts
+
+
+class State:
+    """The cursor: what the state holds, and what the consumer told it."""
+
+    def __init__(self) -> None:
+        self.positions: dict[TP, int] = {}
+        self.told: list[tuple[TP, int]] = []
+        self.commits: list[tuple[TP, int]] = []
+        self.on_revoke: Callable[[], None] = lambda: None
+
+    def position(self, tp: TP) -> int | None:
+        return self.positions.get(tp)
+
+    def reading_from(self, tp: TP, offset: int) -> None:
+        self.told.append((tp, offset))
+
+    def committed(self, tp: TP, offset: int) -> None:
+        self.commits.append((tp, offset))
+
+    async def before_revoke(self) -> None:
+        self.on_revoke()
+
+
+class Producer:
+    """Faust's own producer, which our topics do not use."""
+
+    async def flush(self) -> None:
+        return None
+
+
+class Rig(NamedTuple):
+    """A consumer that reads from a thread of the test."""
+
+    app: Any
+    consumer: BatchConsumer
+    thread: Thread
+    state: State
+
+    async def poll(self) -> list[tuple[TP, ConsumerMessage]]:
+        return [one async for one in self.consumer.getmany(1.0)]
+
+    async def fetch(self, **fetched: Any) -> list[RecordBatch]:
+        """Batches of one fetch of the given offsets of EVENTS."""
+        self.thread.fetches.append({EVENTS: records(EVENTS, *fetched["offsets"])})
+        return [cast(RecordBatch, message.value) for _, message in await self.poll()]
+
+
+@pytest.fixture
+async def rig(monkeypatch: pytest.MonkeyPatch) -> Rig:
+    monkeypatch.setattr(module, "POLL_SPACING_SECONDS", 0.0)
+    app = faust.App("worker", store="memory://", autodiscover=False)
+    state = State()
+    app.transport = BatchTransport(app, batch_topics=["events"], cursor=state)
+    thread = Thread()
+    app.producer = cast(Any, Producer())
+    monkeypatch.setattr(BatchConsumer, "_new_consumer_thread", lambda _: thread)
+    consumer = cast(BatchConsumer, app.consumer)
+    consumer._active_partitions = set(thread.assigned)
+    app.consumer_generation_id = 1
+    return Rig(app, consumer, thread, state)
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+async def test_a_fetch_of_a_partition_is_one_message(rig: Rig) -> None:
+    rig.thread.fetches = [
+        {EVENTS: records(EVENTS, 5, 6, 9), OTHER_EVENTS: records(OTHER_EVENTS, 2)}
+    ]
+    messages = await rig.poll()
+    assert [(tp, message.offset) for tp, message in messages] == [(EVENTS, 9), (OTHER_EVENTS, 2)]
+    batch = cast(RecordBatch, messages[0][1].value)
+    assert [one.offset for one in batch.records] == [5, 6, 9]
+    assert (batch.partition, batch.position, batch.generation) == (0, 5, 1)
+
+
+async def test_positions_continue_across_holes_in_the_offsets(rig: Rig) -> None:
+    assert [one.position for one in await rig.fetch(offsets=[0, 1])] == [0]
+    assert [one.position for one in await rig.fetch(offsets=[5, 6])] == [2]
+    assert [one.position for one in await rig.fetch(offsets=[7])] == [7]
+
+
+async def test_other_topics_come_record_by_record(rig: Rig) -> None:
+    rig.thread.fetches = [{CHANGELOG: records(CHANGELOG, 1, 2, 3)}]
+    assert [message.offset for _, message in await rig.poll()] == [1, 2, 3]
+
+
+async def test_an_empty_fetch_is_no_message(rig: Rig) -> None:
+    rig.thread.fetches = [{EVENTS: []}, {}]
+    assert await rig.poll() == []
+    assert await rig.poll() == []
+
+
+async def test_partitions_that_are_not_active_are_left_out(rig: Rig) -> None:
+    rig.consumer._active_partitions = {OTHER_EVENTS}
+    rig.thread.fetches = [{EVENTS: records(EVENTS, 0), OTHER_EVENTS: records(OTHER_EVENTS, 0)}]
+    assert [tp for tp, _ in await rig.poll()] == [OTHER_EVENTS]
+
+
+async def test_nothing_more_is_delivered_once_the_flow_is_suspended(rig: Rig) -> None:
+    rig.thread.fetches = [{EVENTS: records(EVENTS, 0), OTHER_EVENTS: records(OTHER_EVENTS, 0)}]
+    seen = []
+    async for tp, _ in rig.consumer.getmany(1.0):
+        seen.append(tp)
+        rig.consumer.stop_flow()
+    assert seen == [EVENTS]
+
+
+async def test_nothing_more_is_delivered_in_another_generation(rig: Rig) -> None:
+    rig.thread.fetches = [{CHANGELOG: records(CHANGELOG, 1, 2, 3)}]
+    seen = []
+    async for _, message in rig.consumer.getmany(1.0):
+        seen.append(message.offset)
+        rig.app.consumer_generation_id = 2
+    assert seen == [1]
+
+
+async def test_records_fetched_while_the_flow_was_stopped_are_given_up_for_a_seek(
+    rig: Rig,
+) -> None:
+    async def stop() -> None:
+        rig.consumer.stop_flow()
+
+    rig.state.positions = {EVENTS: 7}
+    rig.thread.during_fetch = stop
+    assert await rig.fetch(offsets=[0]) == []
+    assert (EVENTS, 7) in rig.thread.seeks
+
+
+async def test_records_fetched_before_a_seek_do_not_pass_for_those_after_it(rig: Rig) -> None:
+    """
+    reads      … 150-160 (on its way) ┐
+    agent      seek to 101 ───────────┤ the batch says 150, so the agent sees that it does not fit
+    reads      101-110                └
+    """
+    await rig.fetch(offsets=[148, 149])
+
+    async def seek() -> None:
+        await rig.consumer.reread(EVENTS, 101)
+
+    rig.thread.during_fetch = seek
+    assert [one.position for one in await rig.fetch(offsets=[150, 160])] == [150]
+    rig.thread.during_fetch = None
+    await rig.consumer.reread(EVENTS, 101)
+    assert [one.position for one in await rig.fetch(offsets=[103, 110])] == [101]
+
+
+async def test_what_is_read_again_after_a_seek_is_not_dropped_by_faust(rig: Rig) -> None:
+    """Faust's loop compares each message with the offset it noted last, for gaps and repeats."""
+    rig.consumer._read_offset[EVENTS] = 160
+    async for tp, _ in _one_fetch(rig):
+        assert rig.consumer._read_offset[tp] is None
+
+
+def _one_fetch(rig: Rig) -> Any:
+    rig.thread.fetches = [{EVENTS: records(EVENTS, 101)}]
+    return rig.consumer.getmany(1.0)
+
+
+async def test_polls_that_come_too_soon_are_spaced(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr(module, "POLL_SPACING_SECONDS", 1_000.0)
+    monkeypatch.setattr("analytics.transport.batch.asyncio.sleep", sleep)
+    await rig.poll()
+    assert waits and 900 < waits[-1] <= 1_000 or rig.consumer._polled_at > 0
+    waits.clear()
+    await rig.poll()
+    assert len(waits) == 1 and 900 < waits[0] <= 1_000
+
+
+# --- where reading begins -------------------------------------------------------------------------
+
+
+async def test_a_seek_goes_to_where_the_state_ends_or_to_the_oldest_record(rig: Rig) -> None:
+    rig.state.positions = {EVENTS: 31}
+    rig.thread.oldest = {EVENTS: 4, OTHER_EVENTS: 9}
+    await rig.consumer.perform_seek()
+    assert dict(rig.thread.seeks) == {EVENTS: 31, OTHER_EVENTS: 9}
+    assert dict(rig.state.told) == {EVENTS: 31, OTHER_EVENTS: 9}
+
+
+async def test_records_deleted_before_they_were_read_are_skipped_with_an_error(
+    rig: Rig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rig.state.positions = {EVENTS: 31}
+    rig.thread.oldest = {EVENTS: 70, OTHER_EVENTS: 0}
+    await rig.consumer.perform_seek()
+    assert dict(rig.thread.seeks)[EVENTS] == 70
+    assert "deleted before they were read" in capsys.readouterr().out
+
+
+async def test_after_a_seek_positions_count_from_its_target(rig: Rig) -> None:
+    await rig.fetch(offsets=[0, 1, 2])
+    rig.state.positions = {EVENTS: 1}
+    await rig.consumer.perform_seek()
+    assert [one.position for one in await rig.fetch(offsets=[2])] == [1]
+
+
+async def test_a_worker_without_partitions_has_nothing_to_seek(rig: Rig) -> None:
+    rig.thread.assigned = {CHANGELOG}
+    await rig.consumer.perform_seek()
+    assert rig.thread.seeks == []
+
+
+async def test_the_end_of_a_partition_is_known_once_it_was_fetched(rig: Rig) -> None:
+    assert rig.consumer.end_offset(EVENTS) == 50
+    assert rig.consumer.end_offset(OTHER_EVENTS) is None
+    rig.thread.assigned = set()
+    assert rig.consumer.end_offset(EVENTS) is None
+
+
+# --- commits --------------------------------------------------------------------------------------
+
+
+async def test_what_is_durable_is_committed_and_nothing_else(rig: Rig) -> None:
+    assert await rig.consumer.commit() is False
+    assert rig.thread.commits == []
+    rig.consumer.mark_durable(EVENTS, 41)
+    rig.consumer.mark_durable(EVENTS, 17)  # older: of no interest
+    assert await rig.consumer.commit() is True
+    assert rig.thread.commits == [{EVENTS: 42}]
+    assert rig.state.commits == [(EVENTS, 42)]
+
+
+async def test_an_offset_is_committed_once(rig: Rig) -> None:
+    rig.consumer.mark_durable(EVENTS, 41)
+    await rig.consumer.commit()
+    await rig.consumer.commit()
+    assert len(rig.thread.commits) == 1
+
+
+async def test_a_refused_commit_is_no_commit_for_the_state(rig: Rig) -> None:
+    rig.consumer.mark_durable(EVENTS, 41)
+    rig.thread.accepts = False
+    assert await rig.consumer.commit() is False
+    assert rig.state.commits == []
+
+
+async def test_a_partition_that_was_revoked_under_a_commit_is_not_called_committed(
+    rig: Rig,
+) -> None:
+    rig.consumer.mark_durable(EVENTS, 41)
+    rig.thread.during_commit = lambda: rig.thread.assigned.remove(EVENTS)
+    await rig.consumer.commit()
+    assert rig.state.commits == []
+
+
+async def test_a_commit_of_given_topics_leaves_others_out(rig: Rig) -> None:
+    rig.consumer.mark_durable(EVENTS, 41)
+    await rig.consumer.commit({"changelog"})
+    assert rig.thread.commits == []
+    await rig.consumer.commit({"events"})
+    assert rig.thread.commits == [{EVENTS: 42}]
+
+
+async def test_other_topics_are_committed_by_what_was_acknowledged(rig: Rig) -> None:
+    rig.consumer._acked[CHANGELOG] = [0, 1, 2]
+    await rig.consumer.commit()
+    assert rig.thread.commits == [{CHANGELOG: 3}]
+    assert rig.state.commits == []
+
+
+async def test_a_batch_is_no_gap_for_the_stock_ledger(rig: Rig) -> None:
+    await rig.consumer._add_gap(EVENTS, 1, 100)
+    await rig.consumer._add_gap(CHANGELOG, 1, 100)
+    assert not rig.consumer._gap[EVENTS]
+    assert rig.consumer._gap[CHANGELOG]
+
+
+# --- revocation -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def handed_on(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What happened on a revocation, in order."""
+    happened: list[str] = []
+
+    async def stock(revoked: set[TP]) -> None:
+        happened.append("revoked")
+
+    rig.state.on_revoke = lambda: happened.append("flushed")
+    rig.thread.during_commit = lambda: happened.append("committed")
+    rig.consumer._on_partitions_revoked = cast(Any, stock)
+    return happened
+
+
+async def test_on_revocation_it_flushes_and_commits_before_it_lets_go(
+    rig: Rig, handed_on: list[str]
+) -> None:
+    rig.consumer.mark_durable(EVENTS, 41)
+    await rig.consumer.on_partitions_revoked({EVENTS, CHANGELOG})
+    assert handed_on == ["flushed", "committed", "revoked"]
+    assert not rig.consumer.flow_active
+    assert rig.consumer._new_offset(EVENTS) is None  # whoever has it now commits it
+
+
+async def test_a_flush_that_fails_on_revocation_ends_the_worker_and_still_lets_go(
+    rig: Rig, handed_on: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """aiokafka would log what its listener raises, and Faust never hear of the revocation."""
+    crashes: list[BaseException] = []
+
+    async def crash(reason: BaseException) -> None:
+        crashes.append(reason)
+
+    def fail() -> None:
+        raise TransportError("Kafka is gone", recoverable=True)
+
+    monkeypatch.setattr(rig.consumer, "crash", crash)
+    rig.state.on_revoke = fail
+    rig.consumer.mark_durable(EVENTS, 41)
+    await rig.consumer.on_partitions_revoked({EVENTS})
+    assert [str(one) for one in crashes] == ["Kafka is gone"]
+    assert handed_on == ["revoked"]
+
+
+async def test_a_full_queue_and_silence_are_no_reason_to_pause_or_complain(rig: Rig) -> None:
+    rig.consumer.on_buffer_full(EVENTS)
+    assert EVENTS in (rig.consumer._active_partitions or ())
+    rig.consumer.verify_event_path(0.0, EVENTS)
+
+
+async def test_the_consumer_of_an_app_is_ours(rig: Rig) -> None:
+    assert consumer_of(rig.app) is rig.consumer
