@@ -8,7 +8,6 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from rich.progress import Progress
 
-from analytics.topics import MERGED_TABLE, PANES_TABLE
 from benchmarks import events
 from tests.services.topics import create_topic
 
@@ -37,17 +36,6 @@ class Dataset:
     def topic(self) -> str:
         """The events topic."""
         return f"{self.prefix}events"
-
-
-def create_changelogs(bootstrap: str, app_id: str) -> None:
-    """Create the changelogs of a worker before it starts, which it would do by itself.
-
-    A broker may tell of new topics a moment after it made them, and a worker that asked in between
-    asks again minutes later: a matter of the very first start, not of what is measured here.
-    """
-    for table in (PANES_TABLE, MERGED_TABLE):
-        name = f"{app_id}-{table}-changelog"
-        create_topic(bootstrap, name, partitions=PARTITIONS, config={"cleanup.policy": "compact"})
 
 
 def preload(bootstrap: str, dataset: Dataset, progress: Progress) -> int:

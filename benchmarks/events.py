@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from string import ascii_lowercase
 from typing import NamedTuple
 
 EVENT_BYTES_MIN, EVENT_BYTES_MAX = 895, 1000
@@ -26,6 +27,9 @@ COUNTRIES = (
 # fmt: on
 _CENTS_MAX = 50_000
 _2_32 = 1 << 32
+_NOTES_CHARS = 1 << 16
+#: What notes are cut from: random letters, since a repeated one would flatter every compression.
+_NOTES = "".join(random.Random(0).choices(ascii_lowercase, k=_NOTES_CHARS + EVENT_BYTES_MAX))
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -87,7 +91,9 @@ def line(index: int, draw: Draw, timestamp: str, probe: str = "") -> bytes:
         f'"latitude":{index % 180 - 90}.25,"longitude":{index % 360 - 180}.75,"note":"'
     )
     tail = '"},"metadata":{"producer":"benchmark","schema":3,"region":"eu-west-1"}}'
-    return f"{head}{'x' * (draw.size - len(head) - len(tail))}{tail}".encode()
+    begin = index * 131 % _NOTES_CHARS
+    note = _NOTES[begin : begin + draw.size - len(head) - len(tail)]
+    return f"{head}{note}{tail}".encode()
 
 
 def rfc3339(timestamp_ms: int) -> str:

@@ -1,10 +1,10 @@
 """Owns `docs/benchmarks.md`, written from the kept results alone; it must not measure anything."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks import freshness, pipeline
-from benchmarks.results import RESULTS, Figures, Result, cells, load
+from benchmarks.results import PART, RESULTS, Figures, Result, cells, load
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
@@ -49,7 +49,7 @@ def page(result: Result, heading: str, method: str) -> str:
             "",
             f"```sh\n{result.command}\n```",
             "",
-            *_table(result.figures),
+            *_table(cells(result.figures)),
             "",
             *_profile(result.profile),
             method,
@@ -66,17 +66,17 @@ def page(result: Result, heading: str, method: str) -> str:
 def _profile(figures: list[Figures]) -> Iterator[str]:
     if figures:
         yield (
-            "Where the CPU time of *ours* goes, in runs apart with stopwatches in the worker"
-            " (`--profile`). The threads add up to the whole process; the stages lie within them,"
-            " and what they leave is event loop, Faust and Kafka clients."
+            "Where the worker's CPU time goes, in a run apart with stopwatches in it (`--profile`)."
+            " The threads add up to the whole process; lines with a dash are parts of the main"
+            " thread."
         )
         yield ""
-        yield from _table(figures)
+        yield from _table(cells(figures, PART))
         yield ""
 
 
-def _table(figures: list[Figures]) -> Iterator[str]:
-    header, *rows = cells(figures)
+def _table(lines: Sequence[list[str]]) -> Iterator[str]:
+    header, *rows = lines
     yield _row(header)
     yield _row(["---", *("---:" for _ in header[1:])])
     yield from map(_row, rows)

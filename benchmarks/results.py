@@ -14,6 +14,10 @@ RESULTS = Path(__file__).with_name("results")
 """Where the results that the documentation is written from are kept."""
 
 
+PART = "part of the worker"
+"""What the rows of a profile are."""
+
+
 class WrongResult(Exception):
     """A candidate's answer is not the truth, so there is no figure."""
 
@@ -63,15 +67,16 @@ def load(file: Path) -> Result:
 def show(result: Result) -> None:
     """Print the tables of a result."""
     console = Console()
-    console.print(_table(result.benchmark, result.figures))
+    console.print(_table(result.benchmark, cells(result.figures)))
     if result.profile:
-        console.print(_table(f"{result.benchmark}: where the CPU time goes", result.profile))
+        title = f"{result.benchmark}: where the CPU time goes"
+        console.print(_table(title, cells(result.profile, PART)))
 
 
-def cells(figures: Sequence[Figures]) -> list[list[str]]:
+def cells(figures: Sequence[Figures], of: str = "candidate") -> list[list[str]]:
     """A table of figures: its header, then a row a candidate, empty where nothing was measured.
 
-    With more measures than candidates the table lies on its side, a row a measure.
+    `of` says what the rows are. With more measures than rows the table lies on its side.
     """
     names = list(dict.fromkeys(name for each in figures for name in each.measures))
     rows = [
@@ -81,8 +86,9 @@ def cells(figures: Sequence[Figures]) -> list[list[str]]:
         ]
         for each in figures
     ]
-    table = [["candidate", *names], *rows]
+    table = [[of, *names], *rows]
     if len(names) > len(figures):
+        table[0][0] = "measure"
         return [list(row) for row in zip(*table, strict=True)]
     return table
 
@@ -92,8 +98,8 @@ def tell(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
-def _table(title: str, figures: Sequence[Figures]) -> Table:
-    header, *rows = cells(figures)
+def _table(title: str, lines: Sequence[Sequence[str]]) -> Table:
+    header, *rows = lines
     table = Table(title=title, caption="median (least to greatest) over the repeats")
     for number, name in enumerate(header):
         table.add_column(name, justify="right" if number else "left")

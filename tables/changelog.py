@@ -6,7 +6,7 @@ one for its offset) happens here once a flush, see `tables.partition`.
 
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import faust
 from faust.stores.base import Store as FaustStore
@@ -81,6 +81,8 @@ class SegmentTable(faust.Table[bytes, bytes]):
         self.store = Store(directory / name)
         self.take_over: TakeOver | None = None
         self.release: Release | None = None
+        #: By partition, the newest offset on the changelog when it was last recovered, -1 for none.
+        self.recovered_to: dict[int, int] = {}
 
     def _new_store(self) -> SegmentStore:
         return SegmentStore(
@@ -114,6 +116,8 @@ class SegmentTable(faust.Table[bytes, bytes]):
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
         """Take over the active partitions, or crash: Faust drops exceptions raised here."""
         await super().on_recovery_completed(active_tps, standby_tps)
+        newest = cast(Any, self.app.tables).recovery.active_highwaters
+        self.recovered_to = {tp.partition: newest[tp] for tp in active_tps if tp in newest}
         if self.take_over is None:
             return
         try:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import structlog
 
+from analytics.errors import StoreError
 from analytics.transport.producer import DurableProducer
 from tables.changelog import SegmentTable
 from tables.segments import Change, Entry, Owner, PaneId, Recovered, SegmentLog, recover
@@ -26,6 +27,8 @@ class TablePartition:
         self._partition = partition
         self._producer = producer
         self._log: SegmentLog | None = None
+        #: The store has what the changelog has lost; the next write puts it back.
+        self._ahead = False
 
     @property
     def owner(self) -> Owner:
@@ -35,11 +38,26 @@ class TablePartition:
     def recover(self) -> Recovered:
         """Read the state from the store; the next flush makes this worker its owner. Blocks.
 
+        A store that is ahead of its changelog has outlived it: the topic was deleted, or a broker
+        lost its newest records. The next flush then writes all of the state.
+
         Raises StoreError when the store cannot be read; wiped, it is rebuilt by the next recovery.
         """
-        entries = self._table.store.entries(self._partition)
-        recovered = recover(entries, os.urandom(8), self._table.app.consumer_generation_id)
+        store, partition = self._table.store, self._partition
+        generation = self._table.app.consumer_generation_id
+        recovered = recover(store.entries(partition), os.urandom(8), generation)
         self._log = recovered.log
+        held, newest = store.offset(partition), self._table.recovered_to.get(partition)
+        self._ahead = held is not None and newest is not None and held > newest
+        if self._ahead:
+            log.warning(
+                "writes the whole state: its changelog is behind the store",
+                table=self._table.name,
+                partition=partition,
+                held=held,
+                newest=newest,
+            )
+            self._log.rewrite(recovered.segments)
         return recovered
 
     def still_ours(self) -> bool:
@@ -74,23 +92,36 @@ class TablePartition:
         """
         topic = self._table.changelog_topic_name
         offset = await self._producer.append(topic, self._partition, entries)
-        await asyncio.to_thread(self._store, entries, offset)
+        if await asyncio.to_thread(self._store, entries, offset):
+            return
+        # The marker would vouch for segments that were on the changelog before.
+        await self._producer.append(topic, self._partition, [(self.owner.marker_key(), None)])
+        raise StoreError(
+            f"{topic} was deleted while this worker used it: start the worker again, and it writes "
+            "its state anew"
+        )
 
-    def _store(self, entries: Sequence[Entry], offset: int) -> None:
+    def _store(self, entries: Sequence[Entry], offset: int) -> bool:
+        """Write to the store what is on the changelog; False when that is not the one we know."""
         store = self._table.store
         held = store.offset(self._partition)
-        if offset - len(entries) > (-1 if held is None else held):
+        if held is not None and 0 <= offset <= held and not self._ahead:
+            return False
+        if offset < 0 or offset - len(entries) > (-1 if held is None else held):
             # Somebody else wrote in between, and the store does not have it. With our offset it
-            # would claim to, and the next recovery would leave it out: let it stay behind.
+            # would claim to, and the next recovery would leave it out: let it stay behind. The
+            # same where the offset is not known.
             log.warning(
-                "left the store behind: its changelog has entries of another worker",
+                "left the store behind its changelog, which has entries of another worker",
                 table=self._table.name,
                 partition=self._partition,
                 held=held,
                 written=offset,
             )
-            return
+            return True
         store.write(self._partition, entries, offset)
+        self._ahead = False
+        return True
 
     def committed(self, offset: int) -> None:
         """The group accepted the commit of ``offset`` for the source of this partition."""

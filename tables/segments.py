@@ -153,6 +153,8 @@ class SegmentLog:
     #: Redundant keys, each with the offset whose commit allows its delete; oldest first.
     _redundant: list[tuple[int, bytes]] = field(default_factory=list)
     _confirmed: int = -1
+    #: Segments that the next flush has to write once more.
+    _again: list[Segment] = field(default_factory=list)
 
     def flush(
         self, changes: Sequence[Change], closed: Iterable[PaneId], applied: int, state: bytes
@@ -165,6 +167,7 @@ class SegmentLog:
         # A commit of an unchanged offset may be older than this flush and proves nothing: wait
         # for one that goes beyond it.
         gate = applied if applied > self.applied else applied + 1
+        entries.extend(self._rewritten(gate))
         for change in changes:
             entries.extend(self._write(change, gate))
         for pane in closed:
@@ -178,6 +181,23 @@ class SegmentLog:
         """The group accepted a commit of ``committed`` (the next offset to read) for our source."""
         self._confirmed = max(self._confirmed, committed - 1)
 
+    def rewrite(self, segments: Iterable[Segment]) -> None:
+        """Write everything that was recovered again with the next flush: only the store has it."""
+        self._again = list(segments)
+
+    def _rewritten(self, gate: int) -> Iterator[Entry]:
+        for pane in {segment.pane: None for segment in self._again}:
+            self._retire(self._written.pop(pane), gate)
+        for segment in self._again:
+            yield self._segment(segment)
+        self._again = []
+
+    def _segment(self, segment: Segment) -> Entry:
+        self.sequence += 1
+        written = _Written(self.owner, self.sequence, len(segment.partials.keys))
+        self._written.setdefault(segment.pane, []).append(written)
+        return Entry(written.key, msgspec.msgpack.encode(segment))
+
     def _write(self, change: Change, gate: int) -> Iterator[Entry]:
         written = self._written.setdefault(change.id, [])
         partials = change.dirty
@@ -188,10 +208,7 @@ class SegmentLog:
             written.clear()
             partials = change.pane.partials()
         for piece in split(partials, SEGMENT_BYTES_MAX):
-            self.sequence += 1
-            written.append(_Written(self.owner, self.sequence, len(piece.keys)))
-            value = msgspec.msgpack.encode(Segment(change.id.source, piece))
-            yield Entry(self.owner.segment_key(self.sequence), value)
+            yield self._segment(Segment(change.id.source, piece))
 
     def _retire(self, written: list[_Written], gate: int) -> None:
         self._redundant.extend((gate, one.key) for one in written)

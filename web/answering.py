@@ -58,10 +58,12 @@ class Answering:
         if self.holding.owns(metric):
             return describe(metric, self._live(metric), self.sources)
         path = f"{METRICS_PATH}?name={name}"
-        described: list[Mapping[str, object]] = orjson.loads(
-            await self.peers.get(self.holding.owner(metric), path)
-        )["metrics"]
-        return described[0]
+        raw = await self.peers.get(self.holding.owner(metric), path)
+        try:
+            described: Mapping[str, object] = orjson.loads(raw)["metrics"][0]
+        except (ValueError, LookupError, TypeError) as error:
+            raise Unavailable(f"the owner of {metric.name} answers something else") from error
+        return described
 
     async def describe_all(self) -> list[Mapping[str, object]]:
         """The descriptions of all metrics; what an unreachable owner knows is left null."""
@@ -86,7 +88,11 @@ class Answering:
         if self.holding.owns(metric):
             return self._local(query, metric)
         owner = self.holding.owner(metric)
-        return from_json(await self.peers.post(owner, QUERY_PATH, query.part(metric.name)))
+        raw = await self.peers.post(owner, QUERY_PATH, query.part(metric.name))
+        try:
+            return from_json(raw)
+        except ValueError as error:  # a worker of another version, or no worker
+            raise Unavailable(f"the owner of {metric.name} answers something else") from error
 
     def _local(self, query: Query, metric: Metric) -> Answer:
         if not self.holding.owns(metric):

@@ -40,8 +40,11 @@ def problem_of(error: AnalyticsError) -> Response:
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
 
 
-def error_of(body: bytes) -> QueryError:
+def error_of(body: bytes) -> AnalyticsError:
     """The error that `problem_of` made this document of, on another worker."""
-    document = orjson.loads(body)
-    mistakes = [QueryMistake(one["pointer"], one["message"]) for one in document["errors"]]
-    return QueryError(mistakes, status=document["status"])
+    try:
+        document = orjson.loads(body)
+        mistakes = [QueryMistake(one["pointer"], one["message"]) for one in document["errors"]]
+        return QueryError(mistakes, status=int(document["status"]))
+    except (ValueError, LookupError, TypeError):
+        return Unavailable("another worker answered with a problem that is none of ours")

@@ -82,6 +82,7 @@ class DurableProducer:
     ) -> int:
         """Append ``entries`` in order, in as few record batches as fit; offset of the last one.
 
+        -1 when the broker has them but no longer knows where, after a retry that came too late.
         A record batch is stored whole or not at all. Batches follow one another: when the second
         is sent the first is durable.
         """
@@ -98,7 +99,7 @@ class DurableProducer:
                     taken += 1
                 future = await producer.send_batch(builder, topic, partition=partition)
                 metadata = await future
-                offset = metadata.offset + taken - 1
+                offset = -1 if metadata.offset < 0 else metadata.offset + taken - 1
                 del waiting[:taken]
         except KafkaError as error:
             message = f"{topic}-{partition} did not take a flush: {error}"

@@ -4,7 +4,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import numpy as np
@@ -12,43 +12,22 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 
-from tests.services.flights import FLIGHTS, HOUR_MS, METRICS, all_events, flights, framed
+from tests.services.flights import DAILY_METRICS, DAY_MS, events_of, shuffled
 from tests.services.kafka import KafkaServer
-from tests.services.loading import ALL_TIME, Load, wait_applied
+from tests.services.loading import ALL_TIME, PacedLoad, wait_applied
 from tests.services.truth import assert_becomes_right, truth
 from tests.services.workers import Deployment, Worker, WorkerFleet
-from tests.services.year import year_by_hour, year_in_one
+from tests.services.year import year_by, year_in_one
 
 pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.timeout(240)]
 
 SEED = 20131224
-EVENTS_A_RECORD = 50
-LOAD_SECONDS = 12.0
+#: Longer than all kills together; the rest is sent at once after the last.
+LOAD_SECONDS = 60.0
 KEYS = ["source", "origin"]
 
 #: The group notices a dead worker soon, so that the survivors have to take over from it.
-SETTINGS = {"session_timeout": "6s"}
-
-
-class Sending:
-    """Sends events at a steady pace until all are sent; `sent` never lags behind what Kafka has."""
-
-    def __init__(self, deployment: Deployment, events: Sequence[bytes], seconds: float) -> None:
-        self._load = Load(deployment, codec="lz4")
-        self._events = events
-        self._seconds = seconds
-        self.sent = 0
-
-    def run(self) -> None:
-        """Send it all; returns once everything is acknowledged."""
-        began = time.monotonic()
-        for value in framed(self._events, EVENTS_A_RECORD):
-            due = began + self._seconds * self.sent / len(self._events)
-            if (wait := due - time.monotonic()) > 0.02:
-                time.sleep(wait)
-            self.sent += value.count(b"\n") + 1
-            self._load.send([value])
-        self._load.flush()
+SETTINGS = {"session_timeout": "3s"}
 
 
 class Watching:
@@ -57,7 +36,7 @@ class Watching:
     A reader may see less than was sent, and nothing while a metric moves, but never too much.
     """
 
-    def __init__(self, workers: Sequence[Worker], sending: Sending, sent: pl.DataFrame) -> None:
+    def __init__(self, workers: Sequence[Worker], sending: PacedLoad, sent: pl.DataFrame) -> None:
         self._workers = workers
         self._sending = sending
         self._carriers, self._upto = _departures_upto(sent)
@@ -95,12 +74,11 @@ def test_three_workers_of_which_one_after_another_is_killed(
 ) -> None:
     """Killed alone and in pairs, restarted at once or after the others have taken over."""
     directory = tmp_path_factory.mktemp("sigkill-of-three")
-    deployment = Deployment(directory, kafka.bootstrap, METRICS, SETTINGS)
+    deployment = Deployment(directory, kafka.bootstrap, DAILY_METRICS, SETTINGS)
     chance = random.Random(SEED)
-    with deployment.running(3) as fleet, under_load(deployment, fleet, FLIGHTS) as sending:
-        for victims, pause in ((1, 0.0), (2, 0.0), (1, 7.0)):
+    with deployment.running(3) as fleet, under_load(deployment, fleet, 120_000):
+        for victims, pause in ((1, 0.0), (2, 0.0), (1, 4.0)):
             time.sleep(chance.uniform(0.5, 2.5))
-            assert sending.running(), "the load was over before the last kill"
             _kill(chance.sample(fleet.workers, victims), pause)
 
 
@@ -109,30 +87,38 @@ def test_a_single_worker_killed_again_and_again(
 ) -> None:
     """Nobody else can take over, and once it dies while it is still recovering."""
     directory = tmp_path_factory.mktemp("sigkill-of-one")
-    deployment = Deployment(directory, kafka.bootstrap, METRICS, SETTINGS)
+    deployment = Deployment(directory, kafka.bootstrap, DAILY_METRICS, SETTINGS)
     chance = random.Random(SEED)
-    with deployment.running(1) as fleet, under_load(deployment, fleet, 100_000) as sending:
+    with deployment.running(1) as fleet, under_load(deployment, fleet, 60_000):
         for recovered in (True, False, True):
             time.sleep(chance.uniform(0.5, 2.5))
-            assert sending.running(), "the load was over before the last kill"
             _kill(fleet.workers, 0.0)
             if recovered:
                 fleet[0].wait_ready()
 
 
 @contextmanager
-def under_load(deployment: Deployment, fleet: WorkerFleet, events: int) -> Iterator["Future[None]"]:
-    """Send so many events while the body runs, watch what the workers answer, then compare."""
-    sending = Sending(deployment, all_events()[:events], LOAD_SECONDS)
-    watching = Watching(fleet.workers, sending, flights().head(events))
+def under_load(deployment: Deployment, fleet: WorkerFleet, events: int) -> Iterator[None]:
+    """Send so many events while the body runs, watch what the workers answer, then compare.
+
+    Half of them are folded before it begins: phase 1 has then closed windows for good that only
+    phase 2 still holds, and both have something to lose.
+    """
+    flights = shuffled(events)
+    sending = PacedLoad(deployment, events_of(flights), LOAD_SECONDS)
+    sending.send_at_once(events // 2)
+    wait_applied(deployment, fleet)
+    watching = Watching(fleet.workers, sending, flights)
     with ThreadPoolExecutor(2) as threads:
         sent, watched = threads.submit(sending.run), threads.submit(watching.run)
         try:
-            yield sent
+            yield
+            assert sent.running(), "the load was over before the last kill"
+            sending.hurry()
             sent.result()
             fleet.wait_ready()
             wait_applied(deployment, fleet)
-            _assert_exact(fleet, flights().head(events))
+            _assert_exact(fleet, flights)
         finally:
             watching.end()
         watched.result()
@@ -151,7 +137,7 @@ def _kill(victims: Sequence[Worker], pause_seconds: float) -> None:
 def _assert_exact(fleet: WorkerFleet, sent: pl.DataFrame) -> None:
     asking = fleet[0].asking
     assert_becomes_right(
-        lambda: year_by_hour(asking, KEYS), truth(sent, KEYS, step_ms=HOUR_MS), KEYS
+        lambda: year_by("1d", asking, KEYS), truth(sent, KEYS, step_ms=DAY_MS), KEYS
     )
     assert_becomes_right(lambda: year_in_one(asking, []), truth(sent, [], step_ms=None), [])
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -101,11 +101,9 @@ class Reader:
         """Block until the worker that was started serves."""
         deadline = time.monotonic() + READY_SECONDS_MAX
         while time.monotonic() < deadline:
-            try:
+            with suppress(httpx.TransportError):
                 if httpx.get(f"http://127.0.0.1:{self.port}/readyz").status_code == 200:
                     return
-            except httpx.TransportError:
-                pass
             time.sleep(0.2)
         raise AssertionError("the worker of the manual is not ready")
 

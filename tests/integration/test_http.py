@@ -1,6 +1,6 @@
 """Owns the proof that the HTTP interface keeps its promises: formats, errors, limits, forwarding.
 
-Two workers and three metrics, so that each worker has to pass some questions on.
+Two workers, each of which owns some of the metrics and has to pass questions on for the others.
 """
 
 import csv
@@ -14,10 +14,11 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from analytics.topics import owner_partition
 from tests.services.flights import all_events, flights, framed
 from tests.services.kafka import KafkaServer
 from tests.services.loading import Load, wait_applied, wait_counted
-from tests.services.workers import Deployment, Worker, WorkerFleet
+from tests.services.workers import PARTITIONS, Deployment, Worker, WorkerFleet
 from tests.services.year import WHOLE_YEAR
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
@@ -25,8 +26,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
 EVENTS = 8_000
 JANUARY = {"from": "2013-01-01T00:00:00Z", "to": "2013-02-01T00:00:00Z"}
 
-#: Their names are chosen so that they do not all belong to one worker.
-METRICS = """\
+_FLIGHTS_METRICS = """\
 metrics:
   departures:
     where: type == "departure"
@@ -49,6 +49,21 @@ metrics:
     retention: 400d
 """
 
+#: A metric for each partition of metrics, so that every worker owns some of them.
+_NAMES = (f"copy_{number}" for number in range(1_000))
+COPIES = [
+    next(name for name in _NAMES if owner_partition(name, PARTITIONS) == partition)
+    for partition in range(PARTITIONS)
+]
+_COPY = """\
+  {name}:
+    dimensions: [source]
+    aggregations: [count]
+    window: {{size: 1d, grace: 30d}}
+    retention: 400d
+"""
+METRICS = _FLIGHTS_METRICS + "".join(_COPY.format(name=name) for name in COPIES)
+
 QUESTION = {
     "metrics": ["departures"],
     "aggregations": ["count", "sum", "p95", "topk"],
@@ -67,7 +82,8 @@ def fleet(kafka: KafkaServer, tmp_path_factory: pytest.TempPathFactory) -> Itera
         load.send(framed(all_events()[:EVENTS], 100))
         load.flush()
         wait_applied(deployment, workers)
-        wait_counted(workers[0].asking, "aircraft", EVENTS)
+        for name in ("aircraft", *COPIES):
+            wait_counted(workers[0].asking, name, EVENTS)
         cancelled = flights().head(EVENTS)["dep_delay"].null_count()
         wait_counted(workers[0].asking, "cancellations", cancelled)
         wait_counted(workers[0].asking, "departures", EVENTS - cancelled)
@@ -115,8 +131,10 @@ def test_every_format_holds_the_same_rows(worker: Worker) -> None:
     text = worker.asking.post(QUESTION, accept="text/csv")
     header, *records = csv.reader(io.StringIO(text.text, newline=""))
     assert header == names
-    read = (int, str, int, float, float, orjson.loads)
-    assert [[of(cell) for of, cell in zip(read, line, strict=True)] for line in records] == rows
+    assert [
+        [int(time), source, int(count), float(sum_), float(p95), orjson.loads(topk)]
+        for time, source, count, sum_, p95, topk in records
+    ] == rows
 
     stream = worker.asking.post(QUESTION, accept="application/vnd.apache.arrow.stream")
     with pa.ipc.open_stream(stream.content) as reader:
@@ -148,25 +166,35 @@ def test_a_worker_that_was_asked_for_every_format_has_said_no_error(worker: Work
 # --- questions over several metrics -------------------------------------------------------------
 
 
-def test_metrics_of_different_owners_are_joined_by_bucket_and_group(
-    worker: Worker, fleet: WorkerFleet
-) -> None:
-    owners = [set(one.asking.readiness().document["metric_partitions"]) for one in fleet]
-    assert all(owners), "both workers own some metrics' partitions"
-    answer = worker.asking.query(
-        {
-            "metrics": ["departures", "cancellations"],
-            "aggregations": ["count"],
-            "groupBy": ["source"],
-            "timeRange": WHOLE_YEAR,
-        }
-    )
-    departed = {row[1]: row[2] for row in answer["rows"] if row[2] is not None}
-    cancelled = {row[1]: row[3] for row in answer["rows"] if row[3] is not None}
+def test_metrics_of_all_owners_are_joined_by_bucket_and_group(worker: Worker) -> None:
+    """Each has a metric in every partition, so both workers have to answer for some."""
+    question = {
+        "metrics": COPIES,
+        "aggregations": ["count"],
+        "groupBy": ["source"],
+        "timeRange": WHOLE_YEAR,
+    }
+    counts = dict(flights().head(EVENTS).group_by("source").len().iter_rows())
+    rows = worker.asking.query(question)["rows"]
+    assert {row[1]: row[2:] for row in rows} == {
+        source: [count] * PARTITIONS for source, count in counts.items()
+    }
+
+
+def test_what_one_of_two_metrics_does_not_have_is_null(worker: Worker) -> None:
+    question = {
+        "metrics": ["departures", "cancellations"],
+        "aggregations": ["count"],
+        "groupBy": ["source"],
+        "timeRange": WHOLE_YEAR,
+    }
+    rows = worker.asking.query(question)["rows"]
     sent = flights().head(EVENTS)
-    for type_, found in (("departure", departed), ("cancellation", cancelled)):
+    for column, type_ in ((2, "departure"), (3, "cancellation")):
         counts = sent.filter(pl.col("type") == type_).group_by("source").len()
+        found = {row[1]: row[column] for row in rows if row[column] is not None}
         assert found == dict(counts.iter_rows())
+    assert any(row[3] is None for row in rows)
 
 
 def test_order_and_limit_hold_over_the_whole_answer(worker: Worker) -> None:
@@ -188,7 +216,7 @@ def test_order_and_limit_hold_over_the_whole_answer(worker: Worker) -> None:
 def test_the_list_of_metrics_tells_of_each_from_its_owner(worker: Worker) -> None:
     response = worker.asking.get("/v1/metrics")
     told = {one["name"]: one for one in response.json()["metrics"]}
-    assert told.keys() == {"departures", "aircraft", "cancellations"}
+    assert told.keys() == {"departures", "aircraft", "cancellations", *COPIES}
     sent = flights().head(EVENTS)
     assert told["aircraft"]["series"] == sent["tailnum"].fill_null("").n_unique()
     assert told["departures"]["late_events"] == 0

@@ -110,9 +110,16 @@ class Worker:
         return self.log.flush(changes, closed, self.applied, state)
 
 
-def read(entries: Iterable[tuple[bytes, bytes]], generation: int) -> Worker:
-    """A worker that has read these entries and claimed nothing yet."""
+def read(
+    entries: Iterable[tuple[bytes, bytes]], generation: int, *, outlived: bool = False
+) -> Worker:
+    """A worker that has read these entries and claimed nothing yet.
+
+    ``outlived``: they are those of its store, and the changelog does not have them any more.
+    """
     recovered = recover(entries, bytes(8), generation)
+    if outlived:
+        recovered.log.rewrite(recovered.segments)
     worker = Worker(generation, recovered.log)
     if recovered.marker is None:
         assert recovered.segments == ()
@@ -246,6 +253,16 @@ class Fleet(RuleBasedStateMachine):
     def die(self, which: int) -> None:
         self.workers.remove(self._worker(which))
 
+    @rule(places=PLACES)
+    def lose_the_topic_and_take_over_with_a_store(self, places: list[int]) -> None:
+        held = self.changelog.live()
+        self.changelog = Changelog()
+        self.finished.clear()
+        self.generation += 1
+        worker = read(held.items(), self.generation, outlived=True)
+        worker.batches = cut(worker.claim(), places)
+        self.workers = [worker]
+
     @rule(drop_deletes=st.booleans())
     def compact(self, drop_deletes: bool) -> None:
         self.changelog.compact(drop_deletes=drop_deletes)
@@ -301,5 +318,5 @@ def test_a_changelog_always_holds_the_last_flush_of_its_newest_owner() -> None:
         patch.object(segments, "REWRITE_SEGMENTS", 4),
     ):
         run_state_machine_as_test(
-            Fleet, settings=settings(max_examples=60, stateful_step_count=40, deadline=None)
+            Fleet, settings=settings(max_examples=200, stateful_step_count=40, deadline=None)
         )

@@ -318,5 +318,5 @@ def test_the_merge_never_shows_more_than_the_truth_and_in_the_end_all_of_it() ->
     # So small that the rows of a flush need several deliveries.
     with patch.object(delivery, "DELIVERY_BYTES_MAX", 100):
         run_state_machine_as_test(
-            Pipeline, settings=settings(max_examples=60, stateful_step_count=30, deadline=None)
+            Pipeline, settings=settings(max_examples=200, stateful_step_count=30, deadline=None)
         )

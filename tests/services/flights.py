@@ -18,24 +18,32 @@ from analytics.demo.flights import historical, load
 FLIGHTS = 336_776
 DEPARTURES = 328_521
 HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
 
-#: Windows long enough that all of the year fits into a few questions, and nothing is ever late.
-METRICS = """\
+_METRICS = """\
 metrics:
   departures:
     where: type == "departure"
     value: data.dep_delay
-    dimensions: [source, {origin: data.origin}]
+    dimensions: [source, {{origin: data.origin}}]
     aggregations: [count, sum, min, max, p50, p95, p99]
     distinct: data.tailnum
-    window: {size: 1h, grace: 1d}
+    window: {{size: {size}, grace: {grace}}}
     retention: 400d
   flights:
     dimensions: [source]
     aggregations: [count]
-    window: {size: 1d, grace: 1d}
+    window: {{size: 1d, grace: {grace}}}
     retention: 400d
 """
+#: Hours, for events in the order of their times.
+METRICS = _METRICS.format(size="1h", grace="1d")
+#: Days, for events that are `shuffled`.
+DAILY_METRICS = _METRICS.format(size="1d", grace="10d")
+
+#: Flights of about six days.
+SHUFFLED_ROWS = 5_000
+SEED = 2013
 
 _IN_PACKAGE = Path("data", "flights.csv.zip")
 _NUMBERS = ("dep_delay", "minute")
@@ -70,6 +78,25 @@ def flights() -> pl.DataFrame:
 def all_events() -> list[bytes]:
     """The demo's events of all flights, one JSON line each; number n is row n of `flights`."""
     return b"\n".join(historical(load())).split(b"\n")
+
+
+def shuffled(count: int) -> pl.DataFrame:
+    """The first ``count`` flights, stirred six days at a time.
+
+    In the order of time a window is full soon after its first event. Stirred, those of days are
+    half full at any moment: whoever loses or doubles what is in memory then gets them wrong.
+    """
+    first = flights().head(count)
+    return pl.concat(
+        block.sample(fraction=1.0, shuffle=True, seed=SEED)
+        for block in first.iter_slices(SHUFFLED_ROWS)
+    )
+
+
+def events_of(frame: pl.DataFrame) -> list[bytes]:
+    """The events of some of the flights, in the order of the rows."""
+    events = all_events()
+    return [events[number] for number in frame["number"]]
 
 
 def framed(lines: Sequence[bytes], size: int) -> Iterator[bytes]:

@@ -7,6 +7,7 @@ from itertools import cycle
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
 from tests.services.asking import Asking
+from tests.services.flights import framed
 from tests.services.workers import PARTITIONS, Deployment, WorkerFleet
 
 SEND_SECONDS_MAX = 60.0
@@ -56,6 +57,44 @@ class Load:
             self._failures.append(error)
 
 
+class PacedLoad:
+    """Sends events in records of `EVENTS_A_RECORD` at a steady pace; `run` it in a thread.
+
+    `sent` counts the events that were handed to the producer, so Kafka never has more.
+    """
+
+    EVENTS_A_RECORD = 50
+
+    def __init__(self, deployment: Deployment, events: Sequence[bytes], seconds: float) -> None:
+        """Take ``seconds`` for all that is not sent at once, or longer where sending is slow."""
+        self._load = Load(deployment, codec="lz4")
+        self._events = events
+        self._seconds = seconds
+        self.sent = 0
+
+    def send_at_once(self, count: int) -> None:
+        """Send the first ``count`` events before the pace begins, a multiple of a record's."""
+        self._load.send(framed(self._events[:count], self.EVENTS_A_RECORD))
+        self._load.flush()
+        self.sent = count
+
+    def hurry(self) -> None:
+        """Send what is left as fast as it goes."""
+        self._seconds = 0.0
+
+    def run(self) -> None:
+        """Send it all; returns once everything is acknowledged."""
+        began, first = time.monotonic(), self.sent
+        rest = self._events[first:]
+        for value in framed(rest, self.EVENTS_A_RECORD):
+            due = began + self._seconds * (self.sent - first) / len(rest)
+            if (wait := due - time.monotonic()) > 0.02 and self._seconds:
+                time.sleep(wait)
+            self.sent += value.count(b"\n") + 1
+            self._load.send([value])
+        self._load.flush()
+
+
 def wait_applied(deployment: Deployment, fleet: WorkerFleet) -> None:
     """Block until the workers have folded every record of the events topic and said so.
 
@@ -70,6 +109,16 @@ def wait_applied(deployment: Deployment, fleet: WorkerFleet) -> None:
             worker.check_alive()
         assert time.monotonic() < deadline, f"applied {applied} of {wanted}\n{fleet.logs[-8192:]}"
         time.sleep(POLL_SECONDS)
+
+
+def wait_committed(deployment: Deployment) -> list[int]:
+    """Block until the group has committed every record of the events topic; the end offsets."""
+    ends = end_offsets(deployment.bootstrap, deployment.topics.events, PARTITIONS)
+    deadline = time.monotonic() + APPLY_SECONDS_MAX
+    while (committed := committed_offsets(deployment)) != ends:
+        assert time.monotonic() < deadline, f"committed {committed} of {ends}"
+        time.sleep(POLL_SECONDS)
+    return ends
 
 
 def wait_counted(asking: Asking, metric: str, total: int, *, seconds_max: float = 30.0) -> None:
@@ -115,6 +164,17 @@ def end_offsets(bootstrap: str, topic: str, partitions: int) -> list[int]:
         consumer.close()
 
 
+def committed_offsets(deployment: Deployment) -> list[int]:
+    """What the workers' group has committed of each partition of the events topic."""
+    group = deployment.topics.group
+    consumer = Consumer({"bootstrap.servers": deployment.bootstrap, "group.id": group})
+    partitions = [TopicPartition(deployment.topics.events, one) for one in range(PARTITIONS)]
+    try:
+        return [one.offset for one in consumer.committed(partitions, timeout=SEND_SECONDS_MAX)]
+    finally:
+        consumer.close()
+
+
 def records_of(bootstrap: str, topic: str, partitions: int = 1) -> list[Message]:
     """Every record of a topic as of now."""
     return list(_read(bootstrap, topic, end_offsets(bootstrap, topic, partitions)))
@@ -123,16 +183,13 @@ def records_of(bootstrap: str, topic: str, partitions: int = 1) -> list[Message]
 def _read(bootstrap: str, topic: str, ends: Sequence[int]) -> Iterator[Message]:
     options = {"bootstrap.servers": bootstrap, "group.id": "reading", "enable.auto.commit": False}
     consumer = Consumer(options)
+    waiting = sum(ends)  # no offset is ever left out: neither compaction nor transactions
     try:
-        for number, end in enumerate(ends):
-            consumer.assign([TopicPartition(topic, number, 0)])
-            position = 0
-            while position < end:
-                for message in consumer.consume(min(end - position, 5_000), timeout=1.0):
-                    assert message.error() is None, message.error()
-                    offset = message.offset()
-                    assert offset is not None
-                    position = offset + 1
-                    yield message
+        consumer.assign([TopicPartition(topic, number, 0) for number in range(len(ends))])
+        while waiting:
+            for message in consumer.consume(min(waiting, 5_000), timeout=1.0):
+                assert message.error() is None, message.error()
+                waiting -= 1
+                yield message
     finally:
         consumer.close()

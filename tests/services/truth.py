@@ -112,16 +112,16 @@ def compare(
 
 def assert_becomes_right(
     ask: Callable[[], pl.DataFrame], expected: pl.DataFrame, keys: Sequence[str]
-) -> Comparison:
+) -> None:
     """Ask until the answer is right, as long as merging may lag behind folding; then it must be.
 
-    It must also stay right: it is asked for once more, a moment later.
+    It must also stay right: it is asked for once more, a moment later. For windows of a day and
+    more, in which a hundred aircraft may meet in 8,192 registers by chance.
     """
     deadline = time.monotonic() + MERGE_SECONDS_MAX
-    while (found := compare(ask(), expected, keys)).wrong:
+    while (found := compare(ask(), expected, keys, distinct_slack=4)).wrong:
         assert time.monotonic() < deadline, str(found)
         time.sleep(POLL_SECONDS)
     time.sleep(HOLD_SECONDS)
-    found = compare(ask(), expected, keys)
+    found = compare(ask(), expected, keys, distinct_slack=4)
     assert not found.wrong, str(found)
-    return found

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import json
 import os
 import re
 import signal
@@ -71,7 +72,6 @@ class Deployment:
         written: dict[str, object] = {
             "broker": f"kafka://{bootstrap}",
             "topic_prefix": self.topics.prefix,
-            "app_id": f"{name}-stream",
             "partitions": PARTITIONS,
             "session_timeout": SESSION_TIMEOUT,
             **settings,
@@ -126,6 +126,11 @@ class Worker:
     def log(self) -> str:
         """All that the worker has said so far."""
         return self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
+
+    def told(self, event: str) -> list[dict[str, Any]]:
+        """Our own lines of the log that tell of ``event``, in all its lives."""
+        marker = f'"event": "{event}"'
+        return [json.loads(line) for line in self.log.splitlines() if marker in line]
 
     @property
     def errors(self) -> list[str]:

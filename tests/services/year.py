@@ -15,9 +15,9 @@ _HALVES = (
 )
 
 
-def year_by_hour(asking: Asking, keys: Sequence[str]) -> pl.DataFrame:
-    """Every aggregate of `departures` by hour and ``keys``."""
-    parts = [asking.table(_question(keys, half) | {"step": "1h"}) for half in _HALVES]
+def year_by(step: str, asking: Asking, keys: Sequence[str]) -> pl.DataFrame:
+    """Every aggregate of `departures` by buckets of ``step`` (`1h` or more) and ``keys``."""
+    parts = [asking.table(_question(keys, half) | {"step": step}) for half in _HALVES]
     return pl.concat(parts)
 
 

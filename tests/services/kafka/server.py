@@ -45,6 +45,8 @@ share.coordinator.state.topic.min.isr=1
 offsets.topic.num.partitions=4
 transaction.state.log.num.partitions=4
 group.initial.rebalance.delay.ms=0
+# A test that kills a member does not have six seconds each time until it is missed.
+group.min.session.timeout.ms=1000
 num.partitions=8
 auto.create.topics.enable=false
 message.max.bytes=4194304

@@ -84,6 +84,14 @@ async def test_active_partitions_are_taken_over_once_they_are_recovered(tmp_path
     assert taken == [frozenset({0, 2})]
 
 
+async def test_a_takeover_can_tell_how_far_the_changelog_went(tmp_path: Path) -> None:
+    of = table(tmp_path)
+    newest = cast(Any, of.app.tables).recovery.active_highwaters
+    newest.update({TP(TOPIC, 0): 17, TP(TOPIC, 2): -1, TP("another-changelog", 1): 5})
+    await of.on_recovery_completed({TP(TOPIC, 0), TP(TOPIC, 1), TP(TOPIC, 2)}, set())
+    assert of.recovered_to == {0: 17, 2: -1}
+
+
 @pytest.mark.parametrize("error", [StoreError("unreadable"), RuntimeError("anything")])
 async def test_a_takeover_that_fails_ends_the_worker_because_faust_would_go_on(
     error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

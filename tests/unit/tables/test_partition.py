@@ -1,6 +1,6 @@
 """A table partition over a changelog in memory and a real store, crashes included."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -142,6 +142,25 @@ async def test_a_store_does_not_claim_to_hold_what_another_worker_wrote_in_betwe
     assert counts(recovered) == {0: {"b": 1}}
 
 
+async def test_a_store_stays_behind_when_nobody_knows_where_the_entries_are(
+    disks: Disks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = disks.worker("first")
+    owner = await disks.owner(worker)
+    append = disks.producer.append
+
+    async def forget(topic: str, partition: int, entries: Sequence[Entry]) -> int:
+        await append(topic, partition, entries)
+        return -1
+
+    with monkeypatch.context() as patched:
+        patched.setattr(disks.producer, "append", forget)
+        await owner.flush([counted(pane(), "a")], [], 1, b"")
+    await owner.flush([counted(pane(10), "b")], [], 2, b"")
+    assert worker.store.offset(0) == 0
+    assert counts(disks.read("first")) == {0: {"a": 1}, 10: {"b": 1}}
+
+
 async def test_an_owner_goes_on_though_a_woken_worker_wrote_in_between(disks: Disks) -> None:
     worker = disks.worker("first")
     paused = await disks.owner(worker, generation=1)
@@ -152,6 +171,45 @@ async def test_an_owner_goes_on_though_a_woken_worker_wrote_in_between(disks: Di
         await owner.flush([counted(of, "b")], [], applied, b"")
     for disk in ("first", "empty"):
         assert counts(disks.read(disk)) == {0: {"b": 4}}
+
+
+async def test_a_store_that_outlived_its_changelog_writes_all_of_its_state_anew(
+    disks: Disks,
+) -> None:
+    """The topic was deleted; the disk is all there is, and after the claim the topic is again."""
+    owner = await disks.owner(disks.worker("first"), generation=1)
+    await owner.flush([counted(pane(), "ab"), counted(pane(10), "c")], [], 3, b"old")
+    await owner.flush([counted(pane(), "a")], [], 4, b"state")
+    disks.producer.records.clear()
+    worker = disks.worker("first")
+    worker.recovered_to = {0: -1}
+    owner = await disks.owner(worker, generation=2)
+    await owner.flush([counted(pane(20), "d")], [], 5, b"newer")
+    for disk in ("first", "empty"):
+        recovered = disks.read(disk)
+        assert counts(recovered) == {0: {"a": 1, "b": 1}, 10: {"c": 1}, 20: {"d": 1}}
+        assert recovered.owner == owner.owner
+
+
+async def test_a_changelog_that_is_deleted_under_its_owner_ends_the_worker_without_a_lie(
+    disks: Disks,
+) -> None:
+    """A marker alone would say that what it does not bring with it was applied."""
+    owner = await disks.owner(disks.worker("first"), generation=1)
+    of = pane()
+    for applied in range(4):
+        await owner.flush([counted(of, "ab")], [], applied, b"state")
+    disks.producer.records.clear()
+    with pytest.raises(StoreError, match="was deleted"):
+        await owner.flush([counted(of, "a")], [], 4, b"state")
+    assert disks.read("empty").marker is None  # nothing is known: the events are read again
+    worker = disks.worker("first")
+    worker.recovered_to = {0: 2}
+    await disks.owner(worker, generation=2)
+    for disk in ("first", "empty"):
+        recovered = disks.read(disk)
+        assert recovered.marker is not None and recovered.marker.applied == 3
+        assert counts(recovered) == {0: {"a": 4, "b": 4}}
 
 
 async def test_what_a_commit_allows_is_deleted_with_the_next_flush(disks: Disks) -> None:

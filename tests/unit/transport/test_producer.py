@@ -38,12 +38,7 @@ class Kafka:
         self.stopped += 1
 
     def create_batch(self) -> BatchBuilder:
-        return BatchBuilder(
-            magic=2,
-            batch_size=self.arguments["max_batch_size"],
-            compression_type=0,
-            is_transactional=False,
-        )
+        return BatchBuilder(self.arguments["max_batch_size"], compression_type=0)
 
     async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> Any:
         self._fail()
@@ -156,6 +151,16 @@ async def test_an_entry_larger_than_a_batch_goes_alone(
     entries = [(b"a", b"1"), (b"b", bytes(BATCH_BYTES_MAX + 1)), (b"c", b"3")]
     await producer.append("changelog", 0, entries)
     assert kafka[0].batches == [1, 1, 1]
+
+
+async def test_an_offset_that_the_broker_has_forgotten_is_not_made_up(
+    producer: DurableProducer, kafka: list[Kafka], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def forgotten(self: Kafka, *_: Any, **__: Any) -> Any:
+        return self._answer(SimpleNamespace(offset=-1))
+
+    monkeypatch.setattr(Kafka, "send_batch", forgotten)
+    assert await producer.append("changelog", 0, [(b"a", b"1"), (b"b", b"2")]) == -1
 
 
 async def test_after_a_batch_that_failed_no_further_one_is_sent(
