@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
+import structlog
 from aiohttp.web import Request, Response
 from faust import web
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -19,7 +20,9 @@ from web.answering import METRICS_PATH, QUERY_PATH, Answering
 from web.bodies import read_whole
 from web.health import Health
 from web.peers import PART_HEADER
-from web.problem import problem_of
+from web.problem import problem, problem_of
+
+log = structlog.get_logger(__name__)
 
 DOCUMENT_BYTES_MAX = 1 << 20
 COMPLETENESS_HEADER = "X-Analytics-Completeness"
@@ -119,6 +122,10 @@ async def _caught(handler: Handler) -> Response:
         return await handler()
     except AnalyticsError as error:
         return problem_of(error)
+    except Exception as error:
+        # Nobody expected it, so the log gets all of it and the caller nothing of it.
+        log.error("a request failed", exc_info=error)
+        return problem(500, "the worker failed to answer; its log says why")
 
 
 def _parsed(body: bytes) -> object:

@@ -237,3 +237,13 @@ async def test_a_fault_of_ours_is_answered_without_its_details(client: Client) -
         response = await client.post("/v1/query", json=question("delays"))
     assert response.status == 500
     assert "secret" not in await response.text()
+
+
+async def test_an_error_nobody_expected_is_a_problem_that_tells_nothing_of_it(
+    client: Client, room: Room
+) -> None:
+    with patch.object(Room, "live", side_effect=RuntimeError("a secret of ours")):
+        response = await client.post("/v1/query", json=question("delays"))
+        told = await problem(response, 500)
+    assert "secret" not in str(told)
+    assert room.metrics.query_seconds.labels("500")._sum.get() > 0
