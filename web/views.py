@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 import structlog
-from aiohttp.web import Request, Response
+from aiohttp.web import Request, RequestPayloadError, Response
 from faust import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
@@ -48,7 +48,7 @@ def register(app: Any, answering: Answering, health: Health, metrics: Metrics) -
             """Answer a query document."""
 
             async def handle() -> Response:
-                document = _parsed(await read_whole(request.content, DOCUMENT_BYTES_MAX))
+                document = _parsed(await _body(request))
                 answer = await answering.answer(document, part=PART_HEADER in request.headers)
                 return await _rendered(answer, request)
 
@@ -126,6 +126,15 @@ async def _caught(handler: Handler) -> Response:
         # Nobody expected it, so the log gets all of it and the caller nothing of it.
         log.error("a request failed", exc_info=error)
         return problem(500, "the worker failed to answer; its log says why")
+
+
+async def _body(request: Request) -> bytes:
+    try:
+        return await read_whole(request.content, DOCUMENT_BYTES_MAX)
+    except RequestPayloadError as error:
+        # What the headers say of the body is not so: an encoding, a length.
+        message = "the body is not what its headers say"
+        raise QueryError([QueryMistake("", message)], status=400) from error
 
 
 def _parsed(body: bytes) -> object:

@@ -247,3 +247,9 @@ async def test_an_error_nobody_expected_is_a_problem_that_tells_nothing_of_it(
         told = await problem(response, 500)
     assert "secret" not in str(told)
     assert room.metrics.query_seconds.labels("500")._sum.get() > 0
+
+
+async def test_a_body_that_is_not_of_its_encoding_is_a_bad_request(client: Client) -> None:
+    headers = {"Content-Encoding": "gzip"}
+    response = await client.post("/v1/query", data=b'{"metrics": []}', headers=headers)
+    await problem(response, 400)
