@@ -8,8 +8,8 @@ A flush of a partition, each step awaited before the next:
 4. the consumer learns what is durable, and may commit it.
 
 Folding goes on while a flush waits for Kafka: it works on a snapshot, complete before the first
-step. A crash between 2 and 3 is
-healed by the next owner, which publishes every open pane once under its own epoch.
+step. A crash between 2 and 3 is healed by the next owner, which publishes every open pane once
+under its own epoch.
 """
 
 import asyncio

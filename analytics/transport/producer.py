@@ -35,18 +35,30 @@ async def start_producer(arguments: Mapping[str, Any]) -> AIOKafkaProducer:
     The embedded broker of the demo hands out producer ids to transactions only, and calls the
     request an unknown error; there the producer starts without, and says so.
     """
-    producer = AIOKafkaProducer(**arguments, enable_idempotence=True)
+    try:
+        return await _connected({**arguments, "enable_idempotence": True})
+    except UnknownError:
+        log.warning("the broker knows no idempotent producers: a retry may store a record twice")
+    except KafkaError as error:
+        raise _unreachable(error) from error
+    try:
+        return await _connected(arguments)
+    except KafkaError as error:
+        raise _unreachable(error) from error
+
+
+async def _connected(arguments: Mapping[str, Any]) -> AIOKafkaProducer:
+    producer = AIOKafkaProducer(**arguments)
     try:
         await producer.start()
-    except UnknownError:
+    except KafkaError:
         await producer.stop()
-        log.warning("the broker knows no idempotent producers: a retry may store a record twice")
-        producer = AIOKafkaProducer(**arguments)
-        await producer.start()
-    except KafkaError as error:
-        await producer.stop()
-        raise TransportError(f"cannot reach Kafka: {error}", recoverable=True) from error
+        raise
     return producer
+
+
+def _unreachable(error: KafkaError) -> TransportError:
+    return TransportError(f"cannot reach Kafka: {error}", recoverable=True)
 
 
 class DurableProducer:
