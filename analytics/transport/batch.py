@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any, Protocol, cast
 
 import structlog
+from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AppT, ConsumerMessage
 
@@ -106,7 +107,7 @@ class BatchConsumer(driver.Consumer):
         if self.should_stop or records is None:
             return
         if not self.flow_active:
-            await self.perform_seek()
+            await self._give_up()
             return
         if seeks != self._seeks:
             # They may have been fetched before the seek: only their own offsets say where they are.
@@ -114,6 +115,7 @@ class BatchConsumer(driver.Consumer):
         for tp, fetched in records.items():
             for message in self._messages(tp, fetched, generation):
                 if self._moved_on(generation):
+                    self._next.clear()
                     return
                 if active is None or tp in active:
                     yield tp, message
@@ -134,6 +136,18 @@ class BatchConsumer(driver.Consumer):
             # notes after a delivery, and would drop what is read again after a seek meanwhile.
             self._read_offset[tp] = None
             yield message
+
+    async def _give_up(self) -> None:
+        """Drop what was fetched, and read it again if it is still ours.
+
+        While the flow is stopped partitions come and go, so the seek may find them gone. Whoever
+        has them next seeks anyway, and until then no batch may pass for following on the last one.
+        """
+        self._next.clear()
+        try:
+            await self.perform_seek()
+        except (KafkaError, TimeoutError) as error:
+            log.info("did not seek: the partitions are moving", error=str(error))
 
     def _moved_on(self, generation: int) -> bool:
         return not self.flow_active or self.app.consumer_generation_id != generation

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, cast
 
 import faust
 import pytest
+from aiokafka.errors import IllegalStateError
 from faust.types import TP, ConsumerMessage
 
 from analytics.errors import TransportError
@@ -209,6 +210,30 @@ async def test_records_fetched_while_the_flow_was_stopped_are_given_up_for_a_see
     rig.thread.during_fetch = stop
     assert await rig.fetch(offsets=[0]) == []
     assert (EVENTS, 7) in rig.thread.seeks
+
+
+async def test_partitions_that_are_gone_when_it_wants_to_seek_do_not_end_the_worker(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    reads      10-11 ┐
+    flow       ──────┤ stopped by a rebalance, which takes the partition away before the seek
+    reads      90    └ its own offset is all that may be said of where it stands
+    """
+    await rig.fetch(offsets=[8, 9])
+
+    async def stop() -> None:
+        rig.consumer.stop_flow()
+
+    async def gone() -> None:
+        raise IllegalStateError("No current assignment for partition")
+
+    monkeypatch.setattr(rig.consumer, "seek_to_committed", gone)
+    rig.thread.during_fetch = stop
+    assert await rig.fetch(offsets=[10, 11]) == []
+    rig.thread.during_fetch = None
+    rig.consumer.resume_flow()
+    assert [one.position for one in await rig.fetch(offsets=[90])] == [90]
 
 
 async def test_records_fetched_before_a_seek_do_not_pass_for_those_after_it(rig: Rig) -> None:
