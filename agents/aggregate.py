@@ -28,6 +28,7 @@ from analytics.core.aggregates.pane import Partials
 from analytics.core.delivery import Heartbeat, Stamp, pack
 from analytics.core.events.codec import EventCodec, EventLimits
 from analytics.core.source import OpenPane, Source, SourceState
+from analytics.process import crash
 from analytics.topics import owner_partition
 from analytics.transport.batch import consumer_of
 from analytics.transport.producer import Outgoing
@@ -87,6 +88,7 @@ class Aggregate:
             if not self.partitions.holds(held):
                 return
             self._fold(held, records)
+            crash.at("aggregate.folded")
             await asyncio.sleep(0)
         if held.work.unflushed_bytes > UNFLUSHED_BYTES_MAX:
             await self.partitions.flush(held)
@@ -125,10 +127,12 @@ class Aggregate:
             )
         if letters:
             await producer.send(letters)
+            crash.at("aggregate.lettered")
         if entries is not None:
             await held.state.write(entries)
         if told:
             await producer.send(told)
+            crash.at("aggregate.published")
         held.flushed = applied
         rows = sum(len(dirty.keys) for _, dirty in changes)
         self._context.metrics.flushed_rows.labels(self.stage).inc(rows)
@@ -147,8 +151,10 @@ class Aggregate:
         source = held.work.source
         state = msgspec.msgpack.encode(source.state())
         await held.state.flush([], [], source.applied, state)
+        crash.at("aggregate.claimed")
         rows = [one.pane.partials() for one in source.open_panes()]
         await self._context.producer.send(list(self._deliveries(held, rows, clock.now_ms())))
+        crash.at("aggregate.republished")
         held.flushed = source.applied
         log.info(
             "took over a source partition",

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from agents.pulse import Pulse
 from analytics.core.definitions.catalog import Catalog
 from analytics.metrics import Metrics
+from analytics.process.pulse import Pulse
 from analytics.settings import Settings
 from analytics.topics import Topics
 from analytics.transport.producer import DurableProducer

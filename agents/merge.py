@@ -15,6 +15,7 @@ from analytics.core.definitions.metric import Metric
 from analytics.core.delivery import Delivery, decode_delivery
 from analytics.core.live.metric import LiveMetric
 from analytics.core.merge import Merge, MergeState
+from analytics.process import crash
 from analytics.topics import owner_partition
 from analytics.transport.records import RecordBatch
 from tables.changelog import SegmentTable
@@ -60,6 +61,7 @@ class MergeAgent:
             if record.value:
                 self._deliver(merge, record.value)
             merge.advance(record.offset)
+        crash.at("merge.taken")
 
     def _deliver(self, merge: Merge, raw: bytes) -> None:
         try:
@@ -114,6 +116,7 @@ class MergeAgent:
         """Write a marker under the new epoch."""
         merge = held.work
         await held.state.flush([], [], merge.applied, msgspec.msgpack.encode(merge.state()))
+        crash.at("merge.claimed")
         held.flushed = merge.applied
         log.info(
             "took over a partition of metrics",

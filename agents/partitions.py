@@ -12,6 +12,7 @@ from faust.types import TP, StreamT
 
 from agents.context import Context
 from analytics.errors import TransportError
+from analytics.process import crash
 from analytics.transport.batch import consumer_of
 from analytics.transport.records import RecordBatch
 from tables.changelog import SegmentTable
@@ -113,6 +114,12 @@ class Partitions(Generic[W]):
         """Whether ``held`` is still ours: it may have been revoked while the caller waited."""
         return self.held.get(held.partition) is held
 
+    async def before_revoke(self) -> None:
+        """Flush every partition: they are still ours, but not for long."""
+        crash.at(f"{self._phase.stage}.revoking")
+        await self.flush_all()
+        crash.at(f"{self._phase.stage}.revoked")
+
     async def flush_all(self) -> None:
         """Flush every partition; they do not wait for one another."""
         await asyncio.gather(*(self.flush(held) for held in list(self.held.values())))
@@ -132,12 +139,14 @@ class Partitions(Generic[W]):
                 message = f"{self._tp(held)} has a flush that did not end: start the worker again"
                 raise TransportError(message, recoverable=False)
             held.broken = True
+            crash.at(f"{stage}.flushing")
             with metrics.flush_seconds.labels(stage).time():
                 await self._phase.flush(held)
             held.broken = False
             if held.flushed >= 0 and self.holds(held):
                 consumer_of(self._context.app).mark_durable(self._tp(held), held.flushed)
                 metrics.applied.labels(stage, str(held.partition)).set(held.flushed)
+                crash.at(f"{stage}.acknowledged")
 
     async def take_over(self, partitions: Iterable[int]) -> None:
         """Become the owner of ``partitions``, whose changelogs have just been read to the end."""
@@ -153,6 +162,7 @@ class Partitions(Generic[W]):
         recovered = await asyncio.to_thread(state.recover)
         work = await asyncio.to_thread(self._phase.restore, partition, recovered)
         held = Held(partition, work, state)
+        crash.at(f"{self._phase.stage}.claiming")
         await self._phase.claim(held)
         # A rebalance may have begun meanwhile and given the partition away, or to us once more.
         if generation == self._context.app.consumer_generation_id:
@@ -177,6 +187,7 @@ class Partitions(Generic[W]):
 
     def committed(self, partition: int, offset: int) -> None:
         """The group accepted a commit of ``offset``."""
+        crash.at(f"{self._phase.stage}.committed")
         held = self.held.get(partition)
         if held is not None:
             held.state.committed(offset)

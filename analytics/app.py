@@ -6,7 +6,7 @@ environment, so that importing this module does nothing.
 
 import ssl
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import faust
 from faust.auth import Credentials, SASLCredentials, SSLCredentials
@@ -16,10 +16,11 @@ from agents.aggregate import Aggregate
 from agents.context import Context
 from agents.merge import MergeAgent
 from agents.partitions import Partitions
-from agents.pulse import Pulse
 from agents.ticking import Ticking
 from analytics.configuration import Configuration, load_configuration
 from analytics.metrics import Metrics
+from analytics.process.identity import Identity
+from analytics.process.pulse import Pulse
 from analytics.settings import Settings, process_environment
 from analytics.topics import (
     AGGREGATE_AGENT,
@@ -69,7 +70,7 @@ class WorkerCursor:
     async def before_revoke(self) -> None:
         """Flush everything, phase 1 first: it feeds phase 2."""
         for phase in self._phases.values():
-            await phase.flush_all()
+            await phase.before_revoke()
 
 
 class StreamApp(faust.App):
@@ -80,9 +81,12 @@ class StreamApp(faust.App):
     cursor: WorkerCursor
     timers: tuple[Ticking, ...]
     pulse: Pulse
+    identity: Identity
 
     async def on_start(self) -> None:
         """Look at the topics and connect before the first partition can be taken over."""
+        name = self.identity.claim(str(self.conf.canonical_url))
+        cast(BatchTransport, self.transport).member_name = name
         await prepare_topics(self.settings)
         self.pulse.start()
         await self.durable.start()
@@ -106,6 +110,7 @@ class StreamApp(faust.App):
         await super().on_shutdown()
         await self.durable.stop()
         self.pulse.stop()
+        self.identity.release()
 
 
 def create_app(configuration: Configuration) -> StreamApp:
@@ -131,7 +136,13 @@ def create_app(configuration: Configuration) -> StreamApp:
     app.cursor = WorkerCursor(phases)
     app.timers = tuple(Ticking(phase.flush_all, interval) for phase in phases.values())
     app.pulse = pulse
-    app.transport = BatchTransport(app, batch_topics=phases, cursor=app.cursor)
+    app.identity = Identity(_directory(app, settings))
+    app.transport = BatchTransport(
+        app,
+        batch_topics=phases,
+        cursor=app.cursor,
+        changelogs=[table.changelog_topic_name for table in (panes, merged)],
+    )
     app.agent(_channel(app, topics.events), name=AGGREGATE_AGENT)(aggregate.partitions.consume)
     app.agent(_channel(app, topics.partials), name=MERGE_AGENT)(merge.partitions.consume)
     answering = Answering(catalog, merge, Peers(app, MERGED_TABLE), settings.partitions)
@@ -163,7 +174,7 @@ def _faust_app(settings: Settings, group: str) -> StreamApp:
         # A store that is ahead of its changelog (the topic was deleted) is written anew by the
         # takeover; the check would end the worker instead, for ever.
         recovery_consistency_check=False,
-        table_standby_replicas=0,
+        table_standby_replicas=settings.standby_replicas,
         topic_partitions=settings.partitions,
         topic_disable_leader=True,
         topic_allow_declare=True,
@@ -192,8 +203,12 @@ def _credentials(settings: Settings) -> Credentials | None:
     return SSLCredentials(context) if context else None
 
 
+def _directory(app: StreamApp, settings: Settings) -> Path:
+    return Path(settings.data_dir) / app.conf.id
+
+
 def _table(app: StreamApp, settings: Settings, name: str) -> SegmentTable:
-    directory = Path(settings.data_dir) / app.conf.id
+    directory = _directory(app, settings)
     table = SegmentTable(app, name=name, partitions=settings.partitions, directory=directory)
     app.tables.add(table)
     return table

@@ -11,6 +11,8 @@ from analytics.app import create_app
 from analytics.configuration import Configuration
 from analytics.errors import AnalyticsError
 from analytics.log import configure_logging
+from analytics.process import crash
+from analytics.settings import process_environment
 
 log = structlog.get_logger(__name__)
 
@@ -22,6 +24,7 @@ def run(configuration: Configuration) -> int:
     and it takes up where its last flush left it.
     """
     configure_logging()
+    crash.arm(process_environment().get(crash.VARIABLE))
     app = create_app(configuration)
     # Faust's own set-up of logging would draw a spinner and set every library to DEBUG to feed it.
     worker = faust.Worker(

@@ -4,15 +4,16 @@ What Faust's own tables do key by key (encode, one changelog message, one store 
 one for its offset) happens here once a flush, see `tables.partition`.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import faust
 from faust.stores.base import Store as FaustStore
-from faust.types import TP, AppT, EventT
+from faust.types import TP, AppT, EventT, TopicT
 
 from analytics.errors import StoreError
+from analytics.transport.records import KeyedRecord, RecordBatch, RecordBatchSchema
 from tables.segments import Entry
 from tables.store import Store
 
@@ -27,6 +28,10 @@ class SegmentStore(FaustStore[bytes, bytes]):
         super().__init__(*args, **kwargs)
         self.store = store
 
+    @property
+    def _topic(self) -> str:
+        return cast(SegmentTable, self.table).changelog_topic_name
+
     def persisted_offset(self, tp: TP) -> int | None:
         """Changelog offset up to which the local store is complete."""
         return self.store.offset(tp.partition)
@@ -34,16 +39,26 @@ class SegmentStore(FaustStore[bytes, bytes]):
     def apply_changelog_batch(
         self, batch: Iterable[EventT[Any]], to_key: Any, to_value: Any
     ) -> None:
-        """Copy recovered changelog records into the local store."""
-        by_partition: dict[int, tuple[list[Entry], int]] = {}
+        """Copy recovered changelog records, a `RecordBatch` an event, into the local store."""
         for event in batch:
-            message = event.message
-            entries, _ = by_partition.setdefault(message.partition, ([], 0))
-            if message.key is not None:
-                entries.append(Entry(message.key, message.value or None))
-            by_partition[message.partition] = (entries, message.offset)
-        for partition, (entries, offset) in by_partition.items():
-            self.store.write(partition, entries, offset)
+            # While partitions move, Faust may hand a table what was fetched for another one.
+            if event.message.topic == self._topic:
+                self._apply(cast(RecordBatch, event.value))
+
+    def _apply(self, batch: RecordBatch) -> None:
+        held = self.store.offset(batch.partition)
+        if held is not None and batch.position > held + 1:
+            # With the offset of this batch it would pass for complete.
+            self.store.wipe(batch.partition)
+            raise StoreError(
+                f"{self._topic}-{batch.partition} continues at "
+                f"{batch.position}, the local state ends at {held}: start the worker again, and "
+                "it reads all of it"
+            )
+        records = cast(Sequence[KeyedRecord], batch.after(-1 if held is None else held))
+        if records:
+            entries = [Entry(one.key, one.value or None) for one in records if one.key is not None]
+            self.store.write(batch.partition, entries, batch.last_offset)
 
     async def backup_partition(self, *_: Any, **__: Any) -> None:
         """Refuse: the changelog is the backup."""
@@ -78,6 +93,10 @@ class SegmentTable(faust.Table[bytes, bytes]):
             key_type=bytes,
             value_type=bytes,
         )
+        # Events of this table are whole fetches. Faust applies them so many at a time; with 1 it
+        # would go on reading the changelog of its own writes.
+        self.recovery_buffer_size = 2
+        self.standby_buffer_size = 1
         self.store = Store(directory / name)
         self.take_over: TakeOver | None = None
         self.release: Release | None = None
@@ -96,6 +115,18 @@ class SegmentTable(faust.Table[bytes, bytes]):
             value_serializer="raw",
             store=self.store,
         )
+
+    def _new_changelog_topic(self, **options: Any) -> TopicT:
+        topic = super()._new_changelog_topic(**options)
+        topic.schema = RecordBatchSchema()
+        return topic
+
+    def apply_changelog_batch(self, batch: Iterable[EventT[Any]]) -> None:
+        """Copy what was read into the store, or crash: Faust drops exceptions raised here."""
+        try:
+            super().apply_changelog_batch(batch)
+        except StoreError as error:
+            cast(Any, self.app)._crash(error)
 
     async def on_rebalance(
         self,

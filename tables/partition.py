@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import structlog
 
 from analytics.errors import StoreError
+from analytics.process import crash
 from analytics.transport.producer import DurableProducer
 from tables.changelog import SegmentTable
 from tables.segments import Change, Entry, Owner, PaneId, Recovered, SegmentLog, recover
@@ -45,7 +46,9 @@ class TablePartition:
         """
         store, partition = self._table.store, self._partition
         generation = self._table.app.consumer_generation_id
+        crash.at(f"{self._table.name}.recovering")
         recovered = recover(store.entries(partition), os.urandom(8), generation)
+        crash.at(f"{self._table.name}.recovered")
         self._log = recovered.log
         held, newest = store.offset(partition), self._table.recovered_to.get(partition)
         self._ahead = held is not None and newest is not None and held > newest
@@ -91,8 +94,11 @@ class TablePartition:
         build on it: recover anew.
         """
         topic = self._table.changelog_topic_name
+        crash.at(f"{self._table.name}.logging")
         offset = await self._producer.append(topic, self._partition, entries)
+        crash.at(f"{self._table.name}.logged")
         if await asyncio.to_thread(self._store, entries, offset):
+            crash.at(f"{self._table.name}.stored")
             return
         # The marker would vouch for segments that were on the changelog before.
         await self._producer.append(topic, self._partition, [(self.owner.marker_key(), None)])

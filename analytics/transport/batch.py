@@ -11,7 +11,7 @@ offset is only a hint for people and tools that watch lag.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
 from typing import Any, Protocol, cast
 
 import structlog
@@ -51,11 +51,12 @@ class Cursor(Protocol):
 
 
 class _ConsumerThread(driver.AIOKafkaConsumerThread):
-    """The stock thread with `FETCH_WAIT_MS`, for which Faust has no setting."""
+    """The stock thread with what Faust has no setting for, or wants to know too early."""
 
     def _create_worker_consumer(self, transport: driver.Transport) -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        consumer._group_instance_id = cast(BatchTransport, transport).member_name
         return consumer
 
 
@@ -71,6 +72,8 @@ class BatchConsumer(driver.Consumer):
         self._polled_at = 0.0
         transport = cast(BatchTransport, self.transport)
         self._batch_topics = transport.batch_topics
+        self._changelogs = transport.changelogs
+        self._batched = transport.batch_topics | transport.changelogs
         self._cursor = transport.cursor
 
     def _new_consumer_thread(self) -> _ConsumerThread:
@@ -86,6 +89,13 @@ class BatchConsumer(driver.Consumer):
         if tp not in self.assignment():
             return None
         return cast(int | None, self.highwater(tp))
+
+    async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
+        """Move reading of ``partitions`` to these offsets."""
+        self._seeks += 1
+        await super().seek_wait(partitions)
+        self._next.update({tp: at for tp, at in partitions.items() if tp.topic in self._batched})
+        self._seeks += 1
 
     async def reread(self, tp: TP, offset: int) -> None:
         """Move reading of ``tp`` back (or forward) to ``offset``."""
@@ -110,8 +120,7 @@ class BatchConsumer(driver.Consumer):
             await self._give_up()
             return
         if seeks != self._seeks:
-            # They may have been fetched before the seek: only their own offsets say where they are.
-            self._next.clear()
+            records = await self._distrust(records)
         for tp, fetched in records.items():
             for message in self._messages(tp, fetched, generation):
                 if self._moved_on(generation):
@@ -120,8 +129,24 @@ class BatchConsumer(driver.Consumer):
                 if active is None or tp in active:
                     yield tp, message
 
+    async def _distrust(self, records: Mapping[TP, list[Any]]) -> Mapping[TP, list[Any]]:
+        """Records that may have been fetched before a seek: nobody knows what they follow on.
+
+        Those of a changelog are left out and read again, as a hole there is a hole in the state.
+        Of a batch topic only their own offsets now say where they are, and the receiver judges.
+        """
+        self._forget(self._batch_topics)
+        again = {tp: self._next[tp] for tp in records if tp in self._next}
+        if again:
+            await self.seek_wait(again)
+        return {tp: fetched for tp, fetched in records.items() if tp not in again}
+
+    def _forget(self, topics: Collection[str]) -> None:
+        for tp in [tp for tp in self._next if tp.topic in topics]:
+            del self._next[tp]
+
     def _messages(self, tp: TP, fetched: list[Any], generation: int) -> Iterator[ConsumerMessage]:
-        if tp.topic not in self._batch_topics:
+        if tp.topic not in self._batched:
             for record in fetched:
                 yield self._to_message(tp, record)
         elif fetched:
@@ -166,7 +191,7 @@ class BatchConsumer(driver.Consumer):
         """
         self._seeks += 1
         await super().perform_seek()
-        self._next.clear()
+        self._forget(self._batch_topics)
         batch_tps = [tp for tp in self.assignment() if tp.topic in self._batch_topics]
         if not batch_tps:
             return
@@ -178,8 +203,6 @@ class BatchConsumer(driver.Consumer):
                 log.error("records were deleted before they were read", tp=str(tp), after=known)
             targets[tp] = max(known or 0, oldest[tp])
         await self.seek_wait(targets)
-        self._next.update(targets)
-        self._seeks += 1
         for tp, target in targets.items():
             self._cursor.reading_from(tp, target)
 
@@ -213,7 +236,7 @@ class BatchConsumer(driver.Consumer):
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         # To the stock ledger every batch of more than one record looks like a hole.
-        if tp.topic not in self._batch_topics:
+        if tp.topic not in self._batched:
             await super()._add_gap(tp, offset_from, offset_to)
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
@@ -244,10 +267,21 @@ class BatchTransport(driver.Transport):
 
     Consumer = BatchConsumer
 
-    def __init__(self, app: AppT, *, batch_topics: Iterable[str], cursor: Cursor) -> None:
+    def __init__(
+        self,
+        app: AppT,
+        *,
+        batch_topics: Iterable[str],
+        cursor: Cursor,
+        changelogs: Iterable[str] = (),
+    ) -> None:
         super().__init__(app.conf.broker_consumer, app)
         self.batch_topics = frozenset(batch_topics)
+        #: Topics that come in batches too, but from where Faust's recovery of tables seeks to.
+        self.changelogs = frozenset(changelogs)
         self.cursor = cursor
+        #: Name that the group knows this member by across restarts; None for a new one each time.
+        self.member_name: str | None = None
 
 
 def consumer_of(app: AppT) -> BatchConsumer:

@@ -19,6 +19,14 @@ class Record(Protocol):
         """Payload; None for a tombstone."""
 
 
+class KeyedRecord(Record, Protocol):
+    """A record of a changelog."""
+
+    @property
+    def key(self) -> bytes | None:
+        """What the value belongs to."""
+
+
 class RecordBatch:
     """Consecutive records of one partition, as one fetch returned them.
 

@@ -105,15 +105,16 @@ class Worker:
         self.port = _port()
         self.asking = Asking(f"http://127.0.0.1:{self.port}")
         self._log_path = deployment.directory / f"{name}.log"
-        self._child = ChildProcess(
-            [
-                sys.executable,
-                *("-m", "analytics", "--config", str(deployment.config)),
-                *("worker", "--port", str(self.port), "--data-dir", str(self.data)),
-            ],
-            self._log_path,
-            environment=child_environment(),
-        )
+        self._command = [
+            sys.executable,
+            *("-m", "analytics", "--config", str(deployment.config)),
+            *("worker", "--port", str(self.port), "--data-dir", str(self.data)),
+        ]
+        self._child = self._process({})
+
+    def _process(self, more: Mapping[str, str]) -> ChildProcess:
+        environment = {**child_environment(), **more}
+        return ChildProcess(self._command, self._log_path, environment=environment)
 
     @property
     def pid(self) -> int:
@@ -137,10 +138,34 @@ class Worker:
         """Lines of the log that tell of an error, by us, a library or Python."""
         return [line for line in self.log.splitlines() if _ERROR.search(line)]
 
-    def start(self) -> Self:
-        """Start the process."""
+    @property
+    def exit_code(self) -> int | None:
+        """How the process ended by itself (minus the signal's number); None while it runs."""
+        return self._child.exit_code
+
+    def start(self, crash_at: str | None = None) -> Self:
+        """Start the process; ``crash_at`` as in `analytics.crash`."""
+        self._child.kill()  # of one that ended by itself, the group may be left
+        self._child = self._process({} if crash_at is None else {"ANALYTICS_CRASH_AT": crash_at})
         self._child.start()
         return self
+
+    def pause(self) -> None:
+        """SIGSTOP: the process stands still, and nobody is told."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT: it goes on, and does not know that time has passed."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def wait_dead(self, seconds_max: float) -> int:
+        """Block until the process has ended by itself; its exit code. WorkerFailure beyond it."""
+        deadline = time.monotonic() + seconds_max
+        while (exit_code := self._child.exit_code) is None:
+            if time.monotonic() > deadline:
+                raise WorkerFailure(self._told(f"still runs after {seconds_max:g} s"))
+            time.sleep(0.02)
+        return exit_code
 
     def wait_ready(self) -> None:
         """Block until `/readyz` says so; WorkerFailure with the log's end when it does not."""

@@ -8,8 +8,8 @@ from typing import Any, cast
 import pytest
 from faust.types import TP
 
-from agents.pulse import StoodStill
 from analytics.errors import TransportError
+from analytics.process.pulse import StoodStill
 from analytics.testing import Call, failing_once
 from analytics.transport.records import RecordBatch
 from tests.unit.agents.workers import TOPICS, Kafka, Worker

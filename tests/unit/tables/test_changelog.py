@@ -3,26 +3,37 @@
 from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import pytest
 from faust.types import TP
 
 from analytics.errors import StoreError
+from analytics.transport.records import RecordBatch
 from tables.changelog import SegmentStore, SegmentTable
 from tests.unit.tables.table import PARTITIONS, table
 
 TOPIC = "worker-panes-changelog"
 
 
-def events(*records: tuple[int, int, bytes | None, bytes | None]) -> list[Any]:
-    """Changelog records as Faust hands them over: partition, offset, key, value."""
-    return [
-        SimpleNamespace(
-            message=SimpleNamespace(partition=partition, offset=at, key=key, value=value)
-        )
-        for partition, at, key, value in records
-    ]
+class Record(NamedTuple):
+    """A record of the changelog as a fetch returns it."""
+
+    offset: int
+    key: bytes | None
+    value: bytes | None
+
+
+def fetched(
+    partition: int,
+    *records: tuple[int, bytes | None, bytes | None],
+    topic: str = TOPIC,
+    position: int | None = None,
+) -> Any:
+    """A fetch of a changelog partition as Faust hands it over; records are offset, key, value."""
+    start = records[0][0] if position is None else position
+    batch = RecordBatch(partition, start, [Record(*one) for one in records], 1)
+    return SimpleNamespace(message=SimpleNamespace(topic=topic), value=batch)
 
 
 def apply(of: SegmentTable, batch: Iterable[Any]) -> None:
@@ -31,8 +42,9 @@ def apply(of: SegmentTable, batch: Iterable[Any]) -> None:
 
 async def test_recovered_records_reach_the_store_with_their_offset(tmp_path: Path) -> None:
     of = table(tmp_path)
-    apply(of, events((0, 4, b"s1", b"one"), (1, 7, b"s1", b"other"), (0, 5, b"s2", b"two")))
-    apply(of, events((0, 6, b"s1", None), (0, 9, b"m", b"marker")))
+    first = fetched(0, (4, b"s1", b"one"), (5, b"s2", b"two"))
+    apply(of, [first, fetched(1, (7, b"s1", b"other"))])
+    apply(of, [fetched(0, (6, b"s1", None), (9, b"m", b"marker"))])
     assert list(of.store.entries(0)) == [(b"m", b"marker"), (b"s2", b"two")]
     data = cast(SegmentStore, of.data)
     assert data.persisted_offset(TP(TOPIC, 0)) == 9
@@ -41,11 +53,44 @@ async def test_recovered_records_reach_the_store_with_their_offset(tmp_path: Pat
     of.store.close_all()
 
 
+async def test_what_the_store_holds_already_is_not_taken_back(tmp_path: Path) -> None:
+    of = table(tmp_path)
+    apply(of, [fetched(0, (4, b"s", b"old"), (5, b"s", b"new"))])
+    apply(of, [fetched(0, (4, b"s", b"old"))])
+    apply(of, [fetched(0, (4, b"s", b"old"), (6, b"t", b"more"))])
+    assert list(of.store.entries(0)) == [(b"s", b"new"), (b"t", b"more")]
+    assert of.store.offset(0) == 6
+    of.store.close_all()
+
+
+async def test_what_was_fetched_for_another_table_is_left_out(tmp_path: Path) -> None:
+    of = table(tmp_path)
+    apply(of, [fetched(0, (4, b"s", b"v"), topic="worker-merged-changelog")])
+    assert of.store.offset(0) is None
+    of.store.close_all()
+
+
+async def test_records_after_a_hole_wipe_the_store_and_end_the_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = table(tmp_path)
+    crashes: list[BaseException] = []
+    monkeypatch.setattr(of.app, "_crash", crashes.append)
+    of.apply_changelog_batch([fetched(0, (4, b"s", b"v"))])
+    # Compaction leaves holes between offsets, but none before the place that was read from.
+    of.apply_changelog_batch([fetched(0, (9, b"s", b"v"), position=5)])
+    assert (of.store.offset(0), crashes) == (9, [])
+    of.apply_changelog_batch([fetched(0, (12, b"t", b"v"), position=11)])
+    assert of.store.offset(0) is None
+    assert "continues at 11, the local state ends at 9" in str(crashes[0])
+    of.store.close_all()
+
+
 async def test_a_record_of_another_program_without_a_key_only_moves_the_offset(
     tmp_path: Path,
 ) -> None:
     of = table(tmp_path)
-    apply(of, events((0, 3, None, b"?")))
+    apply(of, [fetched(0, (3, None, b"?"))])
     assert list(of.store.entries(0)) == []
     assert of.store.offset(0) == 3
     of.store.close_all()
@@ -64,7 +109,7 @@ async def test_revoked_partitions_are_released_and_others_kept(tmp_path: Path) -
     of = table(tmp_path)
     released: list[frozenset[int]] = []
     of.release = released.append
-    apply(of, events((0, 0, b"s", b"v"), (1, 0, b"s", b"v")))
+    apply(of, [fetched(0, (0, b"s", b"v")), fetched(1, (0, b"s", b"v"))])
     revoked = {TP(TOPIC, 1), TP("events", 1), TP("another-changelog", 0)}
     await of.on_rebalance({TP(TOPIC, 0)}, revoked, set())
     assert released == [frozenset({1})]
@@ -107,7 +152,7 @@ async def test_a_takeover_that_fails_ends_the_worker_because_faust_would_go_on(
 
     monkeypatch.setattr(of.app, "crash", crash)
     of.take_over = take_over
-    apply(of, events((0, 5, b"s", b"v"), (1, 5, b"s", b"v")))
+    apply(of, [fetched(0, (5, b"s", b"v")), fetched(1, (5, b"s", b"v"))])
     await of.on_recovery_completed({TP(TOPIC, 0)}, set())
     assert crashes == [error]
     # An unreadable store is wiped, so that the restarted worker reads the changelog anew.
@@ -118,7 +163,7 @@ async def test_a_takeover_that_fails_ends_the_worker_because_faust_would_go_on(
 
 async def test_a_reset_forgets_every_partition(tmp_path: Path) -> None:
     of = table(tmp_path)
-    apply(of, events((0, 5, b"s", b"v"), (3, 5, b"s", b"v")))
+    apply(of, [fetched(0, (5, b"s", b"v")), fetched(3, (5, b"s", b"v"))])
     cast(SegmentStore, of.data).reset_state()
     assert [of.store.offset(partition) for partition in range(PARTITIONS)] == [None] * PARTITIONS
     of.store.close_all()
@@ -134,7 +179,7 @@ async def test_backups_are_refused(tmp_path: Path) -> None:
 
 async def test_the_databases_are_closed_when_the_table_stops(tmp_path: Path) -> None:
     of = table(tmp_path)
-    apply(of, events((0, 5, b"s", b"v")))
+    apply(of, [fetched(0, (5, b"s", b"v"))])
     await cast(SegmentStore, of.data).on_stop()
     other = table(tmp_path)
     assert other.store.offset(0) == 5

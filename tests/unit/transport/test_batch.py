@@ -14,6 +14,7 @@ from analytics.transport.batch import BatchConsumer, BatchTransport, consumer_of
 from analytics.transport.records import RecordBatch
 
 EVENTS, OTHER_EVENTS, CHANGELOG = TP("events", 0), TP("events", 1), TP("changelog", 0)
+TABLE = TP("table-changelog", 0)
 
 
 class Record(NamedTuple):
@@ -45,7 +46,7 @@ class Thread:
     beacon = None
 
     def __init__(self) -> None:
-        self.assigned = {EVENTS, OTHER_EVENTS, CHANGELOG}
+        self.assigned = {EVENTS, OTHER_EVENTS, CHANGELOG, TABLE}
         self.fetches: list[Fetch] = []
         self.during_fetch: Callable[[], Awaitable[None]] | None = None
         self.oldest = {EVENTS: 0, OTHER_EVENTS: 0}
@@ -135,7 +136,9 @@ async def rig(monkeypatch: pytest.MonkeyPatch) -> Rig:
     monkeypatch.setattr(module, "POLL_SPACING_SECONDS", 0.0)
     app = faust.App("worker", store="memory://", autodiscover=False)
     state = State()
-    app.transport = BatchTransport(app, batch_topics=["events"], cursor=state)
+    app.transport = BatchTransport(
+        app, batch_topics=["events"], cursor=state, changelogs=[TABLE.topic]
+    )
     thread = Thread()
     app.producer = cast(Any, Producer())
     monkeypatch.setattr(BatchConsumer, "_new_consumer_thread", lambda _: thread)
@@ -168,6 +171,26 @@ async def test_positions_continue_across_holes_in_the_offsets(rig: Rig) -> None:
 async def test_other_topics_come_record_by_record(rig: Rig) -> None:
     rig.thread.fetches = [{CHANGELOG: records(CHANGELOG, 1, 2, 3)}]
     assert [message.offset for _, message in await rig.poll()] == [1, 2, 3]
+
+
+async def test_a_changelog_comes_in_batches_from_where_recovery_seeks_to(rig: Rig) -> None:
+    await rig.consumer.seek_wait({TABLE: 4})
+    await rig.consumer.perform_seek()  # of the batch topics: the changelog goes on where it was
+    rig.thread.fetches = [{TABLE: records(TABLE, 7, 9)}]
+    [(_, message)] = await rig.poll()
+    batch = cast(RecordBatch, message.value)
+    assert (batch.position, batch.last_offset) == (4, 9)
+
+
+async def test_a_changelog_fetched_before_a_seek_is_read_again(rig: Rig) -> None:
+    async def seek() -> None:
+        await rig.consumer.seek_wait({TABLE: 0})
+
+    await rig.consumer.seek_wait({TABLE: 50})
+    rig.thread.during_fetch = seek
+    rig.thread.fetches = [{TABLE: records(TABLE, 50, 51), EVENTS: records(EVENTS, 3)}]
+    assert [tp for tp, _ in await rig.poll()] == [EVENTS]
+    assert rig.thread.seeks[-1] == (TABLE, 0)
 
 
 async def test_an_empty_fetch_is_no_message(rig: Rig) -> None:

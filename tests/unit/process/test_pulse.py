@@ -2,14 +2,14 @@
 
 import pytest
 
-from agents.pulse import Pulse, StoodStill
+from analytics.process.pulse import Pulse, StoodStill
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """Seconds that only pass when the test says so."""
     now = {"seconds": 100.0}
-    monkeypatch.setattr("agents.pulse.clock.monotonic", lambda: now["seconds"])
+    monkeypatch.setattr("analytics.process.pulse.clock.monotonic", lambda: now["seconds"])
     return now
 
 
