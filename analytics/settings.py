@@ -127,6 +127,9 @@ class Settings:
     session_timeout_ms: int = _setting(
         duration(_SECOND, _HOUR), 10_000, "silence after which Kafka gives up on a worker"
     )
+    standby_replicas: int = _setting(
+        integer(0, 10), 1, "other workers that keep a copy of each partition's state at hand"
+    )
     check_crcs: bool = _setting(flag, True, "whether checksums of fetched records are verified")
     fetch_bytes_max: int = _setting(
         integer(_KIB, 256 * _MIB), _MIB, "bytes fetched from a partition at a time"
