@@ -135,14 +135,19 @@ class SegmentTable(faust.Table[bytes, bytes]):
         newly_assigned: set[TP],
         generation_id: int = 0,
     ) -> None:
-        """Let go of what was revoked."""
+        """Let go of what is no longer ours to write.
+
+        That is more than what was revoked: as its standby, this worker goes on reading the
+        changelog of a partition that another one now owns.
+        """
         await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
         topic = self.changelog_topic_name
-        gone = frozenset(tp.partition for tp in revoked if tp.topic == topic)
+        actives = {tp.partition for tp in self.app.assignor.assigned_actives() if tp.topic == topic}
         if self.release is not None:
-            self.release(gone)
-        for partition in gone:
-            self.store.close(partition)
+            self.release(frozenset(range(self.partitions or 0)) - actives)
+        for tp in revoked:
+            if tp.topic == topic:
+                self.store.close(tp.partition)
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
         """Take over the active partitions, or crash: Faust drops exceptions raised here."""
