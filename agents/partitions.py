@@ -174,6 +174,13 @@ class Partitions(Generic[W]):
             self.held.pop(partition, None)
         self._count()
 
+    def places(self) -> dict[TP, int]:
+        """The offset that each held partition is to be read from next."""
+        return {
+            self._tp(held): held.work.applied + 1 if held.next_offset is None else held.next_offset
+            for held in self.held.values()
+        }
+
     def position(self, partition: int) -> int | None:
         """Offset to read from; None when nothing was ever applied."""
         held = self.held.get(partition)

@@ -4,6 +4,7 @@
 environment, so that importing this module does nothing.
 """
 
+import asyncio
 import ssl
 from pathlib import Path
 from typing import Any, cast
@@ -17,9 +18,11 @@ from agents.context import Context
 from agents.merge import MergeAgent
 from agents.partitions import Partitions
 from agents.ticking import Ticking
+from agents.watching import Watching
 from analytics.configuration import Configuration, load_configuration
 from analytics.metrics import Metrics
 from analytics.process.identity import Identity
+from analytics.process.progress import Progress
 from analytics.process.pulse import Pulse
 from analytics.settings import Settings, process_environment
 from analytics.topics import (
@@ -45,6 +48,12 @@ PORT_DEFAULT = 6066
 QUEUED_BATCHES_MAX = 16
 COMMIT_INTERVAL_SECONDS = 1.0
 REBALANCE_TIMEOUT_SECONDS = 30.0
+#: An event loop that is blocked for so many sessions, but not less than some seconds, stays so.
+BLOCKED_SESSIONS = 3
+BLOCKED_SECONDS_MIN = 15.0
+#: Sessions for which a partition may stand still beside records that wait.
+STALLED_SESSIONS = 6
+WATCH_SECONDS = 5.0
 #: Heartbeats come from a thread of their own; with partitions paused nothing polls for long.
 MAX_POLL_INTERVAL_SECONDS = 86_400.0
 
@@ -80,6 +89,7 @@ class StreamApp(faust.App):
     durable: DurableProducer
     cursor: WorkerCursor
     timers: tuple[Ticking, ...]
+    watch: Ticking
     pulse: Pulse
     identity: Identity
 
@@ -89,8 +99,10 @@ class StreamApp(faust.App):
         cast(BatchTransport, self.transport).member_name = name
         await prepare_topics(self.settings)
         self.pulse.start()
+        self.pulse.watch(asyncio.get_running_loop())
         await self.durable.start()
         await super().on_start()
+        await self.add_runtime_dependency(self.watch)
 
     async def on_started_init_extra_services(self) -> None:
         """Start flushing once the first recovery is over."""
@@ -119,7 +131,8 @@ def create_app(configuration: Configuration) -> StreamApp:
     topics = Topics(settings.topic_prefix, settings.app_id)
     app = _faust_app(settings, topics.group)
     producer = DurableProducer(client_options(settings, f"{topics.group}-flush"))
-    pulse = Pulse(settings.session_timeout_ms / 1000 / 2)
+    session = settings.session_timeout_ms / 1000
+    pulse = Pulse(session / 2, max(BLOCKED_SECONDS_MIN, BLOCKED_SESSIONS * session))
     context = Context(app, settings, catalog, topics, producer, Metrics(), pulse)
     panes, merged = _table(app, settings, PANES_TABLE), _table(app, settings, MERGED_TABLE)
     aggregate, merge = Aggregate(context, panes), MergeAgent(context, merged)
@@ -134,7 +147,9 @@ def create_app(configuration: Configuration) -> StreamApp:
     app.settings = settings
     app.durable = producer
     app.cursor = WorkerCursor(phases)
+    watching = Watching(app, phases.values(), Progress(STALLED_SESSIONS * session))
     app.timers = tuple(Ticking(phase.flush_all, interval) for phase in phases.values())
+    app.watch = Ticking(watching.look, WATCH_SECONDS)
     app.pulse = pulse
     app.identity = Identity(_directory(app, settings))
     app.transport = BatchTransport(

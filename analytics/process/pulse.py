@@ -1,9 +1,16 @@
 """Notices that the process stood still for too long to still own what it believes it owns."""
 
+import asyncio
+import faulthandler
+import os
 import threading
+
+import structlog
 
 from analytics import clock
 from analytics.errors import AnalyticsError
+
+log = structlog.get_logger(__name__)
 
 BEAT_SECONDS = 0.5
 
@@ -20,11 +27,20 @@ class Pulse:
     what it holds, so it ends before it does anything else.
 
     A thread, because the group's heartbeats come from one too: while the event loop is busy the
-    session goes on, and nothing is wrong.
+    session goes on, and nothing is wrong. But a loop that is blocked for good would hold its
+    partitions for ever, so the thread watches it as well and ends the process.
     """
 
-    def __init__(self, still_seconds_max: float = float("inf")) -> None:
+    def __init__(
+        self,
+        still_seconds_max: float = float("inf"),
+        blocked_seconds_max: float = float("inf"),
+    ) -> None:
         self._max = still_seconds_max
+        self._blocked_max = blocked_seconds_max
+        self._loop: asyncio.AbstractEventLoop | None = None
+        #: Beats since the loop last came round. Beats, not seconds: a pause is not its fault.
+        self._beats_unanswered = 0
         self._beat_at = clock.monotonic()
         self._still = 0.0
         self._stopped = threading.Event()
@@ -36,12 +52,17 @@ class Pulse:
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
         self._thread.start()
 
+    def watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End the process when ``loop``, which must be running, is blocked beyond the maximum."""
+        self._loop = loop
+        self._answer()
+
     def stop(self) -> None:
         """Beat no more; `check` then has nothing to say."""
         if self._thread is not None:
             self._stopped.set()
             self._thread.join()
-            self._thread = None
+            self._thread = self._loop = None
 
     def check(self) -> None:
         """Raise StoodStill when the process was paused for longer than the maximum, ever."""
@@ -56,8 +77,25 @@ class Pulse:
         while not self._stopped.wait(BEAT_SECONDS):
             self._note()
             self._beat_at = clock.monotonic()
+            if self._loop is not None:
+                self._beats_unanswered += 1
+                if self._beats_unanswered * BEAT_SECONDS > self._blocked_max:
+                    self._end()
 
     def _note(self) -> None:
         # The longest pause is kept: a beat after waking up must not hide it.
         if self._thread is not None:
             self._still = max(self._still, clock.monotonic() - self._beat_at)
+
+    def _answer(self) -> None:
+        self._beats_unanswered = 0
+        if self._loop is not None:
+            self._loop.call_later(BEAT_SECONDS, self._answer)
+
+    def _end(self) -> None:
+        # Nothing can be flushed without the loop, and nothing has to be: the next owner takes up
+        # at the last flush.
+        seconds = self._beats_unanswered * BEAT_SECONDS
+        log.error("the event loop is blocked; this worker ends", seconds=seconds)
+        faulthandler.dump_traceback()
+        os._exit(1)
