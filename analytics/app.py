@@ -47,7 +47,9 @@ PORT_DEFAULT = 6066
 #: Batches waiting for an agent, a topic and worker; one may be a fetch of every partition.
 QUEUED_BATCHES_MAX = 16
 COMMIT_INTERVAL_SECONDS = 1.0
-REBALANCE_TIMEOUT_SECONDS = 30.0
+#: Sessions that the group waits for a member to join once more: it has to flush before it does.
+#: One that died while it waited for the others is missed only after this, so it bounds a takeover.
+REBALANCE_SESSIONS = 1.5
 #: An event loop that is blocked for so many sessions, but not less than some seconds, stays so.
 BLOCKED_SESSIONS = 3
 BLOCKED_SECONDS_MIN = 15.0
@@ -180,7 +182,7 @@ def _faust_app(settings: Settings, group: str) -> StreamApp:
         broker_commit_interval=COMMIT_INTERVAL_SECONDS,
         broker_session_timeout=settings.session_timeout_ms / 1000,
         broker_heartbeat_interval=settings.session_timeout_ms / 1000 / 5,
-        broker_rebalance_timeout=REBALANCE_TIMEOUT_SECONDS,
+        broker_rebalance_timeout=REBALANCE_SESSIONS * settings.session_timeout_ms / 1000,
         broker_max_poll_interval=MAX_POLL_INTERVAL_SECONDS,
         broker_check_crcs=settings.check_crcs,
         consumer_max_fetch_size=settings.fetch_bytes_max,

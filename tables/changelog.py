@@ -163,4 +163,6 @@ class SegmentTable(faust.Table[bytes, bytes]):
                 self.store.wipe(tp.partition)
             await self.app.crash(error)
         except Exception as error:
-            await self.app.crash(error)
+            # A worker that is stopped in the middle of it stops in order: it owns nothing yet.
+            if not self.app.should_stop:
+                await self.app.crash(error)

@@ -24,11 +24,11 @@ Hence four rules:
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from analytics.core.aggregates.pane import Pane, Partials, split
+from analytics.core.aggregates.pane import Partials, split
 from analytics.errors import StoreError
 
 #: Encoded size a segment should not pass; several fit into one record batch.
@@ -103,12 +103,23 @@ class Segment(msgspec.Struct, frozen=True, array_like=True):
         return PaneId(self.partials.metric, self.partials.start_ms, self.source)
 
 
+class Rows(Protocol):
+    """A pane, or what else is kept as rows under a `PaneId`."""
+
+    @property
+    def n(self) -> int:
+        """Number of rows, or more."""
+
+    def partials(self) -> Partials:
+        """All rows: what its segments together must come to."""
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """A pane with the rows that changed since the last flush."""
 
     id: PaneId
-    pane: Pane
+    pane: Rows
     dirty: Partials
 
 

@@ -47,6 +47,8 @@ class Peers:
             raise Unavailable(f"no worker owns partition {partition} yet")
         if url.rstrip("/") == str(self.app.conf.canonical_url).rstrip("/"):
             raise Unavailable(f"this worker is still taking over partition {partition}")
+        if self.app.http_client.closed:
+            raise Unavailable("this worker is shutting down")
         headers = {PART_HEADER: "1", "Content-Type": "application/json"}
         try:
             async with self.app.http_client.request(

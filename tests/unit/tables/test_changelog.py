@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 import pytest
 from faust.types import TP
 
-from analytics.errors import StoreError
+from analytics.errors import StoreError, TransportError
 from analytics.transport.records import RecordBatch
 from tables.changelog import SegmentStore, SegmentTable
 from tests.unit.tables.table import PARTITIONS, table
@@ -162,6 +162,23 @@ async def test_a_takeover_that_fails_ends_the_worker_because_faust_would_go_on(
     # An unreadable store is wiped, so that the restarted worker reads the changelog anew.
     assert of.store.offset(0) == (None if isinstance(error, StoreError) else 5)
     assert of.store.offset(1) == 5
+    of.store.close_all()
+
+
+async def test_a_takeover_that_fails_because_the_worker_stops_is_no_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = table(tmp_path)
+    crashes: list[BaseException] = []
+
+    async def take_over(_: frozenset[int]) -> None:
+        of.app._stopped.set()
+        raise TransportError("the producer is not running", recoverable=False)
+
+    monkeypatch.setattr(of.app, "crash", crashes.append)
+    of.take_over = take_over
+    await of.on_recovery_completed({TP(TOPIC, 0)}, set())
+    assert crashes == []
     of.store.close_all()
 
 

@@ -1,12 +1,16 @@
 """Questions about metrics that another worker owns: asked once, joined, or refused for now."""
 
+from types import SimpleNamespace
+
 import orjson
 import pytest
 from aiohttp import ClientResponse
 
+from analytics.topics import MERGED_TABLE
 from tests.unit.web.rooms import CANCELLED, Client, Fleet, Room, Stranger, document, question
 from web import peers
-from web.peers import PART_HEADER
+from web.peers import PART_HEADER, Peers
+from web.problem import Unavailable
 
 
 async def ask(client: Client, *metrics: str, **more: object) -> ClientResponse:
@@ -110,6 +114,14 @@ async def test_an_owner_that_does_not_answer_in_time_is_unavailable(
     monkeypatch.setattr(peers, "TIMEOUT_SECONDS", 0.05)
     stranger.silent = True
     assert "does not answer" in await unavailable(await ask(client))
+
+
+async def test_a_worker_that_shuts_down_asks_nobody_any_more(fleet: Fleet) -> None:
+    fleet.assign("http://another/", CANCELLED)
+    room = Room(fleet)
+    room.app.http_client = SimpleNamespace(closed=True)
+    with pytest.raises(Unavailable, match="shutting down"):
+        await Peers(room.app, MERGED_TABLE).get(room.owner(CANCELLED), "/v1/metrics")
 
 
 async def test_an_owner_that_is_gone_is_unavailable_and_the_list_leaves_it_null(
