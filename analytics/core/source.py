@@ -62,6 +62,8 @@ class Source:
         self._closed: dict[str, int] = {}
         self._panes: dict[str, dict[int, Pane]] = {}
         self._touched: set[tuple[str, int]] = set()
+        #: Panes whose changes were taken last, and may not be published yet.
+        self._taken: frozenset[tuple[str, int]] = frozenset()
 
     def fold(self, values: Sequence[bytes | None], last_offset: int, now_ms: int) -> Folded:
         """Fold the values of consecutive records that end at ``last_offset``."""
@@ -94,22 +96,25 @@ class Source:
             dirty = pane.take_dirty()
             if dirty is not None:
                 changes.append((OpenPane(key, start_ms, pane), dirty))
+        self._taken = frozenset(self._touched)
         self._touched.clear()
         return changes
 
     def take_closed(self, now_ms: int) -> list[OpenPane]:
         """Remove and return the panes past the grace of their last window.
 
-        A pane with changes stays until they were taken, and so were published: closing drops the
-        only other copy.
+        A pane stays until its last changes were published, which the flush that takes them does
+        only after it has written what is closed: dying in between, nobody would publish them any
+        more. So it is closed by a flush that takes nothing of it.
         """
+        busy = self._touched | self._taken
         watermark_ms = self.watermark_ms(now_ms)
         closed = []
         for open_pane in list(self.open_panes()):
             key, start_ms, _ = open_pane
             metric = self.catalog.by_key.get(key)
             done = metric is None or closes_at(metric, start_ms) <= watermark_ms
-            if done and (key, start_ms) not in self._touched:
+            if done and (key, start_ms) not in busy:
                 del self._panes[key][start_ms]
                 self._closed[key] = max(start_ms, self._closed.get(key, start_ms))
                 closed.append(open_pane)

@@ -86,9 +86,12 @@ def test_a_pane_closes_when_the_watermark_has_passed_its_window_and_the_grace() 
     assert closes_at(VISITS, 0) == 15 * S
 
 
-def test_a_pane_with_changes_that_nobody_took_stays_open() -> None:
+def test_a_pane_stays_open_until_a_flush_that_takes_no_changes_of_it() -> None:
+    """A flush writes what it closes before it publishes what it took, and may die in between."""
     made = source()
     read(made, (0, "a"), (30 * S, "a"))
+    assert made.take_closed(NOW_MS) == []
+    flushed(made)
     assert made.take_closed(NOW_MS) == []
     flushed(made)
     assert [one.start_ms for one in made.take_closed(NOW_MS)] == [0]
@@ -163,6 +166,7 @@ def test_a_closed_pane_never_opens_again(next_owner: Source, now_ms: int) -> Non
     made = source()
     read(made, (0, "a"), (0, "a"), (0, "a"), (30 * S, "a"))
     flushed(made)
+    flushed(made)
     made.take_closed(NOW_MS)
     again = restored(made, into=next_owner)
     read(again, (1 * S, "a"), now_ms=now_ms)
@@ -182,6 +186,7 @@ def test_each_metric_is_folded_and_closed_by_its_own_window() -> None:
     both = Catalog((VISITS, wide))
     made = source(both)
     read(made, (0, "a"), (20 * S, "a"))
+    flushed(made)
     flushed(made)
     assert [one.metric for one in made.take_closed(NOW_MS)] == [VISITS.key]
     assert [one.metric for one in made.open_panes()] == [VISITS.key, wide.key]
