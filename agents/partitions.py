@@ -161,6 +161,8 @@ class Partitions(Generic[W]):
         state = TablePartition(self._table, partition, self._context.producer)
         recovered = await asyncio.to_thread(state.recover)
         work = await asyncio.to_thread(self._phase.restore, partition, recovered)
+        if generation != self._context.app.consumer_generation_id:
+            return
         held = Held(partition, work, state)
         crash.at(f"{self._phase.stage}.claiming")
         await self._phase.claim(held)

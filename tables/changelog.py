@@ -102,6 +102,19 @@ class SegmentTable(faust.Table[bytes, bytes]):
         self.release: Release | None = None
         #: By partition, the newest offset on the changelog when it was last recovered, -1 for none.
         self.recovered_to: dict[int, int] = {}
+        #: The same of what this worker has appended since.
+        self.appended_to: dict[int, int] = {}
+
+    def newest(self, partition: int) -> int | None:
+        """The newest offset on a changelog that is known of, None while none is.
+
+        A takeover may begin before an earlier one of the same partition has ended: recovery then
+        measured the changelog before the claim of that one was on it.
+        """
+        recovered = self.recovered_to.get(partition)
+        if recovered is None:
+            return None
+        return max(recovered, self.appended_to.get(partition, -1))
 
     def _new_store(self) -> SegmentStore:
         return SegmentStore(

@@ -50,7 +50,7 @@ class TablePartition:
         recovered = recover(store.entries(partition), os.urandom(8), generation)
         crash.at(f"{self._table.name}.recovered")
         self._log = recovered.log
-        held, newest = store.offset(partition), self._table.recovered_to.get(partition)
+        held, newest = store.offset(partition), self._table.newest(partition)
         self._ahead = held is not None and newest is not None and held > newest
         if self._ahead:
             log.warning(
@@ -126,6 +126,7 @@ class TablePartition:
             )
             return True
         store.write(self._partition, entries, offset)
+        self._table.appended_to[self._partition] = offset
         self._ahead = False
         return True
 

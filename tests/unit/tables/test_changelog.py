@@ -172,7 +172,7 @@ async def test_a_takeover_that_fails_because_the_worker_stops_is_no_crash(
     crashes: list[BaseException] = []
 
     async def take_over(_: frozenset[int]) -> None:
-        of.app._stopped.set()
+        cast(Any, of.app)._stopped.set()
         raise TransportError("the producer is not running", recoverable=False)
 
     monkeypatch.setattr(of.app, "crash", crashes.append)

@@ -191,6 +191,19 @@ async def test_a_store_that_outlived_its_changelog_writes_all_of_its_state_anew(
         assert recovered.owner == owner.owner
 
 
+async def test_a_changelog_measured_before_the_own_claim_is_not_taken_for_lost(
+    disks: Disks,
+) -> None:
+    """Partitions moved twice in a row: the second recovery began before the first claim."""
+    worker = disks.worker()
+    owner = await disks.owner(worker, generation=1)
+    await owner.flush([counted(pane(), "ab")], [], 3, b"state")
+    worker.recovered_to = {0: 1}
+    owner = await disks.owner(worker, generation=2)
+    entries = owner.prepare([], [], 3, b"state")
+    assert [entry.key[:1] for entry in entries] == [b"m"]  # no segment is written anew
+
+
 async def test_a_changelog_that_is_deleted_under_its_owner_ends_the_worker_without_a_lie(
     disks: Disks,
 ) -> None:
