@@ -100,13 +100,15 @@ class Partitions(Generic[W]):
         held = self.held.get(batch.partition)
         if held is None or batch.generation != self._context.app.consumer_generation_id:
             return None
-        if held.next_offset is not None:
-            if batch.position > held.next_offset:
-                self._context.metrics.misplaced.labels(self._phase.stage).inc()
-                await consumer_of(self._context.app).reread(self._tp(held), held.next_offset)
-                return None
-            if batch.last_offset < held.next_offset:
-                return None
+        if held.next_offset is None:
+            # Fetched before the seek to where the state ends, which is under way.
+            return None
+        if batch.position > held.next_offset:
+            self._context.metrics.misplaced.labels(self._phase.stage).inc()
+            await consumer_of(self._context.app).reread(self._tp(held), held.next_offset)
+            return None
+        if batch.last_offset < held.next_offset:
+            return None
         held.next_offset = batch.last_offset + 1
         return held
 

@@ -70,6 +70,8 @@ class BatchConsumer(driver.Consumer):
         #: Rises when a seek begins and when it has ended.
         self._seeks = 0
         self._polled_at = 0.0
+        #: Partitions were revoked, and the group has not told yet which come back.
+        self._joining = False
         transport = cast(BatchTransport, self.transport)
         self._batch_topics = transport.batch_topics
         self._changelogs = transport.changelogs
@@ -119,44 +121,53 @@ class BatchConsumer(driver.Consumer):
         if not self.flow_active:
             await self._give_up()
             return
-        if seeks != self._seeks:
-            records = await self._distrust(records)
+        unread: list[TP] = []
         for tp, fetched in records.items():
-            for message in self._messages(tp, fetched, generation):
+            # Asked anew for each: a seek may have ended while the last one waited to be taken.
+            trusted = seeks == self._seeks
+            if not trusted and tp.topic in self._changelogs and tp in self._next:
+                unread.append(tp)
+                continue
+            for message in self._messages(tp, fetched, generation, trusted):
                 if self._moved_on(generation):
                     self._next.clear()
                     return
                 if active is None or tp in active:
                     yield tp, message
+        await self._read_again(unread)
 
-    async def _distrust(self, records: Mapping[TP, list[Any]]) -> Mapping[TP, list[Any]]:
-        """Records that may have been fetched before a seek: nobody knows what they follow on.
+    async def _read_again(self, unread: Iterable[TP]) -> None:
+        """Read records of changelogs again that may have been fetched before a seek.
 
-        Those of a changelog are left out and read again, as a hole there is a hole in the state.
-        Of a batch topic only their own offsets now say where they are, and the receiver judges.
+        A hole in what is read of them is a hole in the state. Of a batch topic only their own
+        offsets say where such records are, and the receiver judges.
         """
-        self._forget(self._batch_topics)
-        again = {tp: self._next[tp] for tp in records if tp in self._next}
+        again = {tp: self._next[tp] for tp in unread if tp in self._next}
         if again:
             await self.seek_wait(again)
-        return {tp: fetched for tp, fetched in records.items() if tp not in again}
 
     def _forget(self, topics: Collection[str]) -> None:
         for tp in [tp for tp in self._next if tp.topic in topics]:
             del self._next[tp]
 
-    def _messages(self, tp: TP, fetched: list[Any], generation: int) -> Iterator[ConsumerMessage]:
+    def _messages(
+        self, tp: TP, fetched: list[Any], generation: int, trusted: bool
+    ) -> Iterator[ConsumerMessage]:
         if tp.topic not in self._batched:
             for record in fetched:
                 yield self._to_message(tp, record)
         elif fetched:
             last = fetched[-1]
             message = self._to_message(tp, last)
-            position = self._next.get(tp, fetched[0].offset)
+            position = fetched[0].offset
+            if trusted:
+                position = self._next.get(tp, position)
+                self._next[tp] = last.offset + 1
+            else:
+                self._next.pop(tp, None)
             # Faust types a value as bytes; what an agent gets is whatever the schema returns.
             batch: Any = RecordBatch(tp.partition, position, fetched, generation)
             message.value = batch
-            self._next[tp] = last.offset + 1
             # Whether it was read before is the receiver's to judge. Faust goes by offsets that it
             # notes after a delivery, and would drop what is read again after a seek meanwhile.
             self._read_offset[tp] = None
@@ -220,9 +231,15 @@ class BatchConsumer(driver.Consumer):
         except AnalyticsError as error:
             # aiokafka would log it and go on: end the worker, and let the next owner read again.
             await self.crash(error)
+        self._joining = True
         for tp in revoked:
             self._durable.pop(tp, None)
         await super().on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Commit again from here on."""
+        self._joining = False
+        await super().on_partitions_assigned(assigned, generation_id)
 
     def on_buffer_full(self, tp: TP) -> None:
         """Do nothing: a full queue makes the conductor wait, and that is backpressure enough.
@@ -246,6 +263,11 @@ class BatchConsumer(driver.Consumer):
                 yield tp
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        if self._joining:
+            # On its connection it would wait behind the join, then be refused as of the generation
+            # before, and aiokafka would for that leave the generation it has just joined: each
+            # rebalance would begin the next one.
+            return False
         accepted = await super()._commit(offsets)
         if accepted:
             # Faust leaves out what was revoked while the commit waited, and still reports success.

@@ -98,11 +98,15 @@ async def test_a_batch_of_a_former_generation_or_of_a_foreign_partition_is_dropp
     assert worker.app.consumer.rereads == []
 
 
-async def test_the_first_batch_after_a_takeover_may_begin_anywhere_until_a_seek_says_where(
+async def test_nothing_is_taken_in_after_a_takeover_until_the_seek_says_where_reading_begins(
     worker: Worker,
 ) -> None:
+    """What comes before was fetched for the owner before: records in between would be lost."""
     worker.held().next_offset = None
     await take(worker, 3, 2)
+    assert applied(worker) == -1
+    worker.aggregate.partitions.reading_from(0, 0)
+    await take(worker, 0, 5)
     assert applied(worker) == 4
 
 

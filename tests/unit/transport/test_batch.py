@@ -193,6 +193,29 @@ async def test_a_changelog_fetched_before_a_seek_is_read_again(rig: Rig) -> None
     assert rig.thread.seeks[-1] == (TABLE, 0)
 
 
+async def test_a_batch_that_waited_while_a_seek_took_place_does_not_pass_for_what_follows_it(
+    rig: Rig,
+) -> None:
+    """The agent of the first partition was slow, and meanwhile partitions were assigned anew."""
+    await rig.consumer.seek_wait({OTHER_EVENTS: 10})
+    rig.thread.fetches = [{EVENTS: records(EVENTS, 0), OTHER_EVENTS: records(OTHER_EVENTS, 20, 21)}]
+    delivered = rig.consumer.getmany(1.0)
+    await anext(delivered)
+    await rig.consumer.seek_wait({OTHER_EVENTS: 10})
+    [(_, message)] = [one async for one in delivered]
+    assert cast(RecordBatch, message.value).position == 20
+
+
+async def test_nothing_is_committed_while_the_group_is_joined_anew(rig: Rig) -> None:
+    rig.consumer.mark_durable(EVENTS, 7)
+    rig.app.consumer_generation_id = 1
+    rig.consumer._joining = True
+    assert not await rig.consumer._commit({EVENTS: 8})
+    assert (rig.thread.commits, rig.state.commits) == ([], [])
+    rig.consumer._joining = False
+    assert await rig.consumer._commit({EVENTS: 8})
+
+
 async def test_an_empty_fetch_is_no_message(rig: Rig) -> None:
     rig.thread.fetches = [{EVENTS: []}, {}]
     assert await rig.poll() == []
