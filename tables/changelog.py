@@ -139,7 +139,8 @@ class SegmentTable(faust.Table[bytes, bytes]):
         try:
             super().apply_changelog_batch(batch)
         except StoreError as error:
-            cast(Any, self.app)._crash(error)
+            # Not `_crash`, which leaves the process running around an app that does nothing.
+            self.add_future(self.app.crash(error))
 
     async def on_rebalance(
         self,
@@ -171,10 +172,6 @@ class SegmentTable(faust.Table[bytes, bytes]):
             return
         try:
             await self.take_over(frozenset(tp.partition for tp in active_tps))
-        except StoreError as error:
-            for tp in active_tps:
-                self.store.wipe(tp.partition)
-            await self.app.crash(error)
         except Exception as error:
             # A worker that is stopped in the middle of it stops in order: it owns nothing yet.
             if not self.app.should_stop:

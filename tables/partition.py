@@ -42,12 +42,17 @@ class TablePartition:
         A store that is ahead of its changelog has outlived it: the topic was deleted, or a broker
         lost its newest records. The next flush then writes all of the state.
 
-        Raises StoreError when the store cannot be read; wiped, it is rebuilt by the next recovery.
+        Raises StoreError when the store cannot be read; it is wiped, so that the next recovery
+        rebuilds it.
         """
         store, partition = self._table.store, self._partition
         generation = self._table.app.consumer_generation_id
         crash.at(f"{self._table.name}.recovering")
-        recovered = recover(store.entries(partition), os.urandom(8), generation)
+        try:
+            recovered = recover(store.entries(partition), os.urandom(8), generation)
+        except StoreError:
+            store.wipe(partition)
+            raise
         crash.at(f"{self._table.name}.recovered")
         self._log = recovered.log
         held, newest = store.offset(partition), self._table.newest(partition)

@@ -1,13 +1,17 @@
 """Local RocksDB of one table: a database a partition, bounded, rebuilt when it is broken."""
 
+import errno
+import os
 import shutil
+import struct
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, Self, cast
 
 import rocksdict
 import structlog
+import xxhash
 from rocksdict import AccessType, BlockBasedOptions, Cache, Options, Rdict, WriteBatch
 
 from analytics.errors import StoreError
@@ -15,12 +19,53 @@ from tables.segments import Entry
 
 log = structlog.get_logger(__name__)
 
-#: Faust's bookkeeping: the changelog offset up to which a database holds the changelog.
+#: Bookkeeping: the changelog offset up to which a database holds the changelog, and what it then
+#: holds.
 OFFSET_KEY = b"o"
+_HELD = struct.Struct(">QQ")
+_SUM_MASK = (1 << 64) - 1
 
 WRITE_BUFFER_BYTES = 8 << 20
 BLOCK_CACHE_BYTES = 32 << 20
 OPEN_FILES_MAX = 64
+
+#: What is wrong with the machine and not with a database: to wipe it would only cost its content.
+_NOT_BROKEN = tuple(
+    os.strerror(number)
+    for number in (
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EROFS,
+        errno.EACCES,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+    )
+)
+
+
+class _Held(NamedTuple):
+    """What a database says that it holds.
+
+    RocksDB's checksums tell a broken block or record from a good one, but not that one is gone: of
+    a log whose middle is zeroed, or of files that the end of a manifest would have named, what lies
+    behind is taken for all there is, the newest offset with it. ``sum`` is over the hashes of all
+    entries, so what is missing shows when they are read.
+    """
+
+    offset: int
+    sum: int
+
+    @classmethod
+    def of(cls, value: bytes) -> Self:
+        return cls(*_HELD.unpack(value))
+
+    def pack(self) -> bytes:
+        return _HELD.pack(*self)
+
+
+def _hash(key: bytes, value: bytes) -> int:
+    return xxhash.xxh3_64_intdigest(value, xxhash.xxh3_64_intdigest(key))
 
 
 class Store:
@@ -43,46 +88,70 @@ class Store:
         with self._lock:
             try:
                 value = self._database(partition).get(OFFSET_KEY)
+                return None if value is None else _Held.of(value).offset
             except StoreError:
                 raise
             except Exception as error:  # rocksdict raises plain Exception for corruption
                 log.warning("wiped a broken store", path=self._name(partition), error=str(error))
                 self.wipe(partition)
-                value = None
-            return None if value is None else int.from_bytes(value, "big")
+                return None
 
     def write(self, partition: int, entries: Iterable[Entry], offset: int) -> None:
         """Write ``entries`` and the changelog offset they end at, all or nothing.
 
-        Raises StoreError when the disk does not take them.
+        Raises StoreError when the disk does not take them, or the database turns out to be broken;
+        it is then wiped.
         """
+        with self._lock:
+            database = self._database(partition)
+            try:
+                database.write(self._batch(database, dict(entries), offset))
+            except Exception as error:  # rocksdict raises plain Exception for everything
+                path = self._name(partition)
+                if any(text in str(error) for text in _NOT_BROKEN):
+                    raise StoreError(f"{path} takes no writes: check the disk ({error})") from error
+                log.warning("wiped a broken store", path=path, error=str(error))
+                self.wipe(partition)
+                raise StoreError(
+                    f"{path} was broken and is wiped: start the worker again, and it reads all of "
+                    f"its changelog ({error})"
+                ) from error
+
+    def _batch(
+        self, database: Rdict, entries: dict[bytes, bytes | None], offset: int
+    ) -> WriteBatch:
         batch = WriteBatch(raw_mode=True)
-        for key, value in entries:
+        held = database.get(OFFSET_KEY)
+        total = 0 if held is None else _Held.of(held).sum
+        for key, value in entries.items():
+            replaced = database.get(key)
+            if replaced is not None:
+                total -= _hash(key, replaced)
             if value is None:
                 batch.delete(key)
             else:
                 batch.put(key, value)
-        batch.put(OFFSET_KEY, offset.to_bytes(8, "big"))
-        with self._lock:
-            database = self._database(partition)
-            try:
-                database.write(batch)
-            except Exception as error:  # rocksdict raises plain Exception for a full disk
-                path = self._name(partition)
-                raise StoreError(f"{path} takes no writes: is the disk full? ({error})") from error
+                total += _hash(key, value)
+        batch.put(OFFSET_KEY, _Held(offset, total & _SUM_MASK).pack())
+        return batch
 
     def entries(self, partition: int, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         """Entries whose key begins with ``prefix``, in key order, the offset left out.
 
-        Raises StoreError when not all of them can be read.
+        Raises StoreError when not all of them can be read; without a prefix also when they are not
+        all that was written.
         """
+        held, total = _Held(0, 0), 0
         cursor = self._database(partition).iter()
         cursor.seek(prefix)
         while cursor.valid():
             key, value = cast(bytes, cursor.key()), cast(bytes, cursor.value())
             if not key.startswith(prefix):
                 return
-            if key != OFFSET_KEY:
+            if key == OFFSET_KEY:
+                held = _Held.of(value)
+            else:
+                total += _hash(key, value)
                 yield key, value
             cursor.next()
         # A cursor just ends at a broken block; `items()` would pass that off as the end of it all.
@@ -90,13 +159,19 @@ class Store:
             cursor.status()
         except Exception as error:  # rocksdict raises plain Exception for corruption
             raise StoreError(f"{self._name(partition)} is unreadable: {error}") from error
+        if not prefix and held.sum != total & _SUM_MASK:
+            raise StoreError(f"{self._name(partition)} has not all of what was written to it")
 
     def close(self, partition: int) -> None:
         """Close a partition's database, if open, so that another process may take it."""
         with self._lock:
             database = self._open.pop(partition, None)
-            if database is not None:
+            if database is None:
+                return
+            try:
                 database.close()
+            except Exception as error:  # rocksdict raises what went wrong before, and closes it
+                log.warning("closed a broken store", path=self._name(partition), error=str(error))
 
     def close_all(self) -> None:
         """Close every database."""
@@ -132,6 +207,8 @@ class Store:
                 raise StoreError(
                     f"{path} is in use by another process: give each worker its own --data-dir"
                 ) from error
+            if any(text in str(error) for text in _NOT_BROKEN):
+                raise StoreError(f"{path} cannot be opened: check the disk ({error})") from error
             log.warning("wiped a broken store", path=str(path), error=str(error))
             shutil.rmtree(path, ignore_errors=True)
             try:

@@ -3,10 +3,14 @@
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rocksdict import Options, Rdict
 
 from analytics.errors import StoreError
 from tables.segments import Entry
@@ -51,6 +55,46 @@ def test_what_was_written_is_there_after_a_restart(store: Store, tmp_path: Path)
     store.close_all()
     again = Store(tmp_path / "panes")
     assert (again.offset(0), held(again)) == (7, [(b"s", b"value")])
+    again.close_all()
+
+
+WRITES = st.lists(
+    st.lists(
+        st.builds(Entry, st.sampled_from([b"m", b"s1", b"s2"]), st.none() | st.binary(max_size=3)),
+        max_size=5,
+    ),
+    max_size=6,
+)
+
+
+@given(writes=WRITES)
+@settings(max_examples=40)
+def test_whatever_is_written_replaced_and_deleted_the_rest_is_complete(
+    writes: list[list[Entry]],
+) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        store, expected = Store(Path(directory)), dict[bytes, bytes | None]()
+        for offset, entries in enumerate(writes):
+            store.write(0, entries, offset)
+            expected.update({entry.key: entry.value for entry in entries})
+        left = {key: value for key, value in expected.items() if value is not None}
+        assert dict(store.entries(0)) == left
+        store.close_all()
+
+
+def test_a_store_that_has_lost_an_entry_unnoticed_is_no_complete_one(tmp_path: Path) -> None:
+    """RocksDB drops what lies behind a hole in its log, and takes the rest for all there is."""
+    store = Store(tmp_path)
+    store.write(0, [Entry(b"m", b"marker"), Entry(b"s1", b"one"), Entry(b"s2", b"two")], 7)
+    store.close_all()
+    [path] = [path.parent for path in tmp_path.rglob("CURRENT")]
+    database = Rdict(str(path), options=Options(raw_mode=True))
+    database.delete(b"s1")
+    database.close()
+    again = Store(tmp_path)
+    assert again.offset(0) == 7
+    with pytest.raises(StoreError, match="not all of what was written"):
+        held(again)
     again.close_all()
 
 
