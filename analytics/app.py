@@ -50,6 +50,7 @@ COMMIT_INTERVAL_SECONDS = 1.0
 #: Sessions that the group waits for a member to join once more: it has to flush before it does.
 #: One that died while it waited for the others is missed only after this, so it bounds a takeover.
 REBALANCE_SESSIONS = 1.5
+ANSWER_SLACK_SECONDS = 5.0
 #: An event loop that is blocked for so many sessions, but not less than some seconds, stays so.
 BLOCKED_SESSIONS = 3
 BLOCKED_SECONDS_MIN = 15.0
@@ -183,6 +184,7 @@ def _faust_app(settings: Settings, group: str) -> StreamApp:
         broker_session_timeout=settings.session_timeout_ms / 1000,
         broker_heartbeat_interval=settings.session_timeout_ms / 1000 / 5,
         broker_rebalance_timeout=REBALANCE_SESSIONS * settings.session_timeout_ms / 1000,
+        broker_request_timeout=_answer_seconds_max(settings),
         broker_max_poll_interval=MAX_POLL_INTERVAL_SECONDS,
         broker_check_crcs=settings.check_crcs,
         consumer_max_fetch_size=settings.fetch_bytes_max,
@@ -204,6 +206,11 @@ def _faust_app(settings: Settings, group: str) -> StreamApp:
         worker_redirect_stdouts=False,
         cython_optimizations=False,
     )
+
+
+def _answer_seconds_max(settings: Settings) -> float:
+    """How long an answer may take: a join waits for a rebalance; the rest died without a word."""
+    return REBALANCE_SESSIONS * settings.session_timeout_ms / 1000 + ANSWER_SLACK_SECONDS
 
 
 def _credentials(settings: Settings) -> Credentials | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, UnknownError
+from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownError
 
 from analytics.errors import TransportError
 
@@ -16,6 +16,10 @@ log = structlog.get_logger(__name__)
 BATCH_BYTES_MAX = 900_000
 
 REQUEST_BYTES_MAX = 1 << 20
+#: An answer that takes longer will not come: the connection has died without a word.
+ANSWER_MS_MAX = 15_000
+#: How long records wait for a broker that is away; then the worker had better say so and end.
+DELIVERY_MS_MAX = 120_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +53,30 @@ async def start_producer(arguments: Mapping[str, Any]) -> AIOKafkaProducer:
 
 async def _connected(arguments: Mapping[str, Any]) -> AIOKafkaProducer:
     producer = AIOKafkaProducer(**arguments)
+    _lose_connections_as_asyncio_does(producer.client)
     try:
         await producer.start()
     except KafkaError:
         await producer.stop()
         raise
     return producer
+
+
+def _lose_connections_as_asyncio_does(client: Any) -> None:
+    """Make writing to a connection that was just lost an error that aiokafka retries.
+
+    uvloop refuses to write to it. asyncio takes the bytes until the loss is noticed, and aiokafka
+    knows nothing else: its sender would end, and every send after that fail.
+    """
+    send = client.send
+
+    async def send_or_lose(*arguments: Any, **options: Any) -> Any:
+        try:
+            return await send(*arguments, **options)
+        except RuntimeError as error:
+            raise KafkaConnectionError(f"the connection was lost: {error}") from error
+
+    client.send = send_or_lose
 
 
 def _unreachable(error: KafkaError) -> TransportError:
@@ -64,7 +86,7 @@ def _unreachable(error: KafkaError) -> TransportError:
 class DurableProducer:
     """Awaits the acknowledgement of everything it sends; raises TransportError when there is none.
 
-    Retries are aiokafka's, bounded by ``request_timeout_ms``. Sends to one partition keep their
+    Retries are aiokafka's, bounded by `DELIVERY_MS_MAX`. Sends to one partition keep their
     order. Not usable before `start`.
     """
 
@@ -74,14 +96,18 @@ class DurableProducer:
             "acks": "all",
             "max_batch_size": BATCH_BYTES_MAX,
             "max_request_size": REQUEST_BYTES_MAX,
-            "request_timeout_ms": 120_000,
+            "request_timeout_ms": ANSWER_MS_MAX,
             **options,
         }
         self._producer: AIOKafkaProducer | None = None
 
     async def start(self) -> None:
         """Connect; raises TransportError when no broker answers."""
-        self._producer = await start_producer(self._arguments)
+        producer = await start_producer(self._arguments)
+        # aiokafka has one limit for an answer and for all the time that records wait.
+        producer._request_timeout_ms = DELIVERY_MS_MAX
+        producer._message_accumulator._batch_ttl = DELIVERY_MS_MAX / 1000
+        self._producer = producer
 
     async def stop(self) -> None:
         """Send what is queued and disconnect."""

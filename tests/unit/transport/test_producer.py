@@ -29,6 +29,11 @@ class Kafka:
         self.records: list[tuple[str, bytes | None, bytes | None, int | None]] = []
         self.started = self.stopped = 0
         self.errors: list[KafkaError] = []
+        self.client = SimpleNamespace(send=self._lose)
+        self._message_accumulator = SimpleNamespace(_batch_ttl=arguments["request_timeout_ms"])
+
+    async def _lose(self, *_: object, **__: object) -> None:
+        raise RuntimeError("unable to perform operation on <TCPTransport closed=True>")
 
     async def start(self) -> None:
         self._fail()
@@ -221,3 +226,18 @@ async def test_the_fake_answers_with_the_offsets_of_what_it_keeps() -> None:
     assert [one.value for one in fake.records["t", 1]] == [b"1", None, b"3", b"y"]
     assert [one.value for one in fake.records["u", 0]] == [b"x"]
     await fake.stop()
+
+
+async def test_a_connection_lost_under_a_request_is_an_error_that_aiokafka_retries(
+    producer: DurableProducer, kafka: list[Kafka]
+) -> None:
+    """uvloop raises where asyncio would not; aiokafka's sender would end because of it."""
+    with pytest.raises(KafkaConnectionError, match="was lost"):
+        await kafka[0].client.send(0, object())
+
+
+async def test_an_answer_has_seconds_and_a_broker_that_is_away_has_minutes(
+    producer: DurableProducer, kafka: list[Kafka]
+) -> None:
+    assert kafka[0].arguments["request_timeout_ms"] == 15_000
+    assert kafka[0]._message_accumulator._batch_ttl == 120
