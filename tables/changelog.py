@@ -32,9 +32,13 @@ class SegmentStore(FaustStore[bytes, bytes]):
     def _topic(self) -> str:
         return cast(SegmentTable, self.table).changelog_topic_name
 
-    def persisted_offset(self, tp: TP) -> int | None:
-        """Changelog offset up to which the local store is complete."""
-        return self.store.offset(tp.partition)
+    def persisted_offset(self, tp: TP) -> int:
+        """Changelog offset up to which the local store is complete, -1 when it is empty.
+
+        Not None: Faust would go on from wherever it last read this partition.
+        """
+        held = self.store.offset(tp.partition)
+        return -1 if held is None else held
 
     def apply_changelog_batch(
         self, batch: Iterable[EventT[Any]], to_key: Any, to_value: Any

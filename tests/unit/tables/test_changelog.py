@@ -50,7 +50,7 @@ async def test_recovered_records_reach_the_store_with_their_offset(tmp_path: Pat
     data = cast(SegmentStore, of.data)
     assert data.persisted_offset(TP(TOPIC, 0)) == 9
     assert data.persisted_offset(TP(TOPIC, 1)) == 7
-    assert data.persisted_offset(TP(TOPIC, 2)) is None
+    assert data.persisted_offset(TP(TOPIC, 2)) == -1
     of.store.close_all()
 
 
