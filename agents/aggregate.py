@@ -25,6 +25,7 @@ from agents.letters import dead_letters
 from agents.partitions import Held, Partitions
 from analytics import clock
 from analytics.core.aggregates.pane import Partials
+from analytics.core.dedup import IDS
 from analytics.core.delivery import Heartbeat, Stamp, pack
 from analytics.core.events.codec import EventCodec, EventLimits
 from analytics.core.source import OpenPane, Source, SourceState
@@ -101,6 +102,7 @@ class Aggregate:
         reading.unflushed_bytes += size
         metrics.events.inc(folded.events)
         metrics.event_bytes.inc(size)
+        metrics.duplicates.inc(folded.duplicates)
         if folded.rejected:
             origin = (topics.events, held.partition)
             reading.letters += dead_letters(topics.dead_letters, origin, records, folded.rejected)
@@ -118,10 +120,11 @@ class Aggregate:
         applied, state = source.applied, msgspec.msgpack.encode(source.state())
         told = list(self._deliveries(held, [dirty for _, dirty in changes], now_ms))
         entries = None
-        if changes or closed or applied != held.flushed:
+        ids, forgotten = _ids(held)
+        if changes or closed or forgotten or applied != held.flushed:
             entries = held.state.prepare(
-                [Change(_id(one, held), one.pane, dirty) for one, dirty in changes],
-                [_id(one, held) for one in closed],
+                [*(Change(_id(one, held), one.pane, dirty) for one, dirty in changes), *ids],
+                [*(_id(one, held) for one in closed), *forgotten],
                 applied,
                 state,
             )
@@ -139,7 +142,10 @@ class Aggregate:
 
     def restore(self, partition: int, recovered: Recovered) -> Reading:
         """The source as the last marker left it."""
-        source = Source(self._context.catalog, self._codec, self._context.settings.disorder_ms)
+        settings = self._context.settings
+        source = Source(
+            self._context.catalog, self._codec, settings.disorder_ms, settings.dedup_ids
+        )
         if recovered.marker is not None:
             state = msgspec.msgpack.decode(recovered.marker.state, type=SourceState)
             rows = [segment.partials for segment in recovered.segments]
@@ -203,6 +209,16 @@ class Aggregate:
 
 def _id(one: OpenPane, held: Held[Reading]) -> PaneId:
     return PaneId(one.metric, one.start_ms, held.partition)
+
+
+def _ids(held: Held[Reading]) -> tuple[list[Change], list[PaneId]]:
+    """What a flush has to write and to drop of the ids remembered; nobody is told of them."""
+    ids, partition = held.work.source.ids, held.partition
+    changes = ids.take_changes()
+    written = [
+        Change(PaneId(IDS, chunk.number, partition), chunk, dirty) for chunk, dirty in changes
+    ]
+    return written, [PaneId(IDS, number, partition) for number in ids.take_forgotten()]
 
 
 def _chunks(records: Sequence[Record]) -> Iterator[Sequence[Record]]:

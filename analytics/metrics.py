@@ -11,7 +11,7 @@ class Metrics:
 
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
-        #: Valid events folded, whether or not a metric wanted them.
+        #: Valid events folded, whether or not a metric wanted them; without duplicates.
         self.events = Counter("analytics_events", "Events folded", registry=registry)
         #: Bytes of the records they came in.
         self.event_bytes = Counter(
@@ -20,6 +20,10 @@ class Metrics:
         #: Lines sent to the dead-letter topic.
         self.rejected = Counter(
             "analytics_rejected_lines", "Lines rejected", ["reason"], registry=registry
+        )
+        #: Events whose id was remembered (`dedup_ids`); they are in none of the others.
+        self.duplicates = Counter(
+            "analytics_duplicate_events", "Events dropped as duplicates", registry=registry
         )
         #: Events of windows that had closed; by metric, as one event may be late for some only.
         self.late = Counter(

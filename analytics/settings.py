@@ -124,6 +124,11 @@ class Settings:
         duration(0, 24 * _HOUR), 300_000, "how far ahead of the clock an event may be"
     )
     event_bytes_max: int = _setting(integer(1, 64 * _MIB), 256 * _KIB, "the longest event")
+    dedup_ids: int = _setting(
+        integer(0, 10_000_000),
+        0,
+        "newest ids of a source partition that an event's is compared with; 0 keeps duplicates",
+    )
     session_timeout_ms: int = _setting(
         duration(_SECOND, _HOUR), 10_000, "silence after which Kafka gives up on a worker"
     )

@@ -11,6 +11,7 @@ import click
 
 from analytics import clock
 from benchmarks import events, freshness, pipeline, report
+from benchmarks.core import dedup
 from benchmarks.machine import machine, versions
 from benchmarks.results import Figures, Result, WrongResult, save, show
 
@@ -24,7 +25,10 @@ _seed = click.option("--seed", default=42, show_default=True, help="Of the gener
 
 @click.group()
 def main() -> None:
-    """Measure the product against a real Kafka. Needs Java and, the first time, Maven."""
+    """Measure the product; but for `dedup` against a real Kafka.
+
+    That needs Java and, the first time, Maven.
+    """
 
 
 @main.command("pipeline")
@@ -72,6 +76,23 @@ def freshness_command(file: Path | None, **options: Any) -> None:
         "seed": str(plan.seed),
     }
     _measure("freshness", parameters, file, lambda directory: freshness.run(plan, directory))
+
+
+@main.command("dedup")
+@click.option("--events", default=100_000, show_default=True, help="Events for each limit.")
+@click.option("--repeats", type=click.IntRange(1), default=3, show_default=True)
+@_seed
+@_json
+def dedup_command(file: Path | None, **options: Any) -> None:
+    """CPU per event, memory, changelog and recovery with and without the ids of `dedup_ids`."""
+    plan = dedup.Plan(**options)
+    parameters = {
+        "events": f"{plan.events:,}",
+        "bytes an event": f"{events.EVENT_BYTES_MIN} to {events.EVENT_BYTES_MAX}",
+        "repeats": str(plan.repeats),
+        "seed": str(plan.seed),
+    }
+    _measure("dedup", parameters, file, lambda directory: dedup.run(plan, directory))
 
 
 @main.command("report")

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks import freshness, pipeline
+from benchmarks.core import dedup
 from benchmarks.results import PART, RESULTS, Figures, Result, cells, load
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
@@ -12,6 +13,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 SECTIONS = (
     ("pipeline", "What an event costs", pipeline.METHOD),
     ("freshness", "How fresh an answer is", freshness.METHOD),
+    ("dedup", "What remembering ids costs", dedup.METHOD),
 )
 
 INTRODUCTION = """\

@@ -1,11 +1,13 @@
 """Phase 1 of one source partition: folds its records into open panes; pure.
 
 `Source` is a deterministic function of the log up to `applied` (but for the wall clock, which only
-bounds the watermark and refuses events from the future).
+bounds the watermark and refuses events from the future). It is told in one order what becomes of an
+event: a line that is refused is no event, one whose id is remembered is a duplicate and is nothing
+else, and of the others each metric decides which are late.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import msgspec
 import numpy as np
@@ -13,9 +15,12 @@ import numpy as np
 from analytics.core import watermark
 from analytics.core.aggregates.grouping import fold
 from analytics.core.aggregates.pane import Pane, PaneSpec, Partials
+from analytics.core.dedup import IDS, RememberedIds
 from analytics.core.definitions.catalog import Catalog
 from analytics.core.definitions.metric import Metric
+from analytics.core.definitions.paths import ID
 from analytics.core.events.codec import EventCodec, Rejected
+from analytics.core.events.columns import Columns
 
 
 class SourceState(msgspec.Struct, frozen=True, array_like=True):
@@ -23,18 +28,22 @@ class SourceState(msgspec.Struct, frozen=True, array_like=True):
 
     ``closed`` has, by metric key, the start of the newest pane that was closed. No pane up to it
     may open again, even if the watermark falls: with another clock, or with longer settings.
+    ``first_ids`` is the number of the oldest chunk of ids that counts.
     """
 
     highest_ms: int | None
     late: dict[str, int]
     closed: dict[str, int] = {}
+    duplicates: int = 0
+    first_ids: int = 0
 
 
 class Folded(NamedTuple):
-    """What became of some records: valid events, and the lines that were refused."""
+    """What became of some records: events, the lines that were refused, and duplicates."""
 
     events: int
     rejected: list[Rejected]
+    duplicates: int
 
 
 class OpenPane(NamedTuple):
@@ -49,16 +58,21 @@ class Source:
     """Open panes, watermark and counters of one source partition.
 
     ``applied`` is the highest offset folded in, -1 while there is none. Late events are those of
-    windows that had already closed here; they are counted by metric and not folded.
+    windows that had already closed here; they are counted by metric and not folded. ``duplicates``
+    are events whose id was remembered, among ``dedup_ids`` at least; with 0 there are none.
     """
 
-    def __init__(self, catalog: Catalog, codec: EventCodec, disorder_ms: int) -> None:
+    def __init__(
+        self, catalog: Catalog, codec: EventCodec, disorder_ms: int, dedup_ids: int = 0
+    ) -> None:
         self.catalog = catalog
         self._codec = codec
         self._disorder_ms = disorder_ms
         self.applied = -1
         self.highest_ms: int | None = None
         self.late: dict[str, int] = {}
+        self.duplicates = 0
+        self.ids = RememberedIds(dedup_ids)
         self._closed: dict[str, int] = {}
         self._panes: dict[str, dict[int, Pane]] = {}
         self._touched: set[tuple[str, int]] = set()
@@ -68,7 +82,7 @@ class Source:
     def fold(self, values: Sequence[bytes | None], last_offset: int, now_ms: int) -> Folded:
         """Fold the values of consecutive records that end at ``last_offset``."""
         decoded = self._codec.decode(values, now_ms)
-        columns = decoded.columns
+        columns, duplicates = self._without_duplicates(decoded.columns)
         if columns.n:
             before, self.highest_ms = watermark.running(
                 columns.timestamps, self.highest_ms, now_ms, self._disorder_ms
@@ -81,8 +95,19 @@ class Source:
                 self._touched.update((metric.key, start_ms) for start_ms in result.touched)
                 if result.late:
                     self.late[metric.key] = self.late.get(metric.key, 0) + result.late
+        self.duplicates += duplicates
         self.applied = last_offset
-        return Folded(columns.n, decoded.rejected)
+        return Folded(columns.n, decoded.rejected, duplicates)
+
+    def _without_duplicates(self, columns: Columns) -> tuple[Columns, int]:
+        """The events whose id was not remembered, and how many others there were."""
+        if not self.ids.limit:
+            return columns, 0
+        # The codec lets no event through whose id is not a string.
+        repeated = self.ids.take_in(cast("list[str]", columns.raw(ID)))
+        if not repeated:
+            return columns, 0
+        return columns.take(np.delete(np.arange(columns.n), repeated)), len(repeated)
 
     def watermark_ms(self, now_ms: int) -> int:
         """Event time up to which this partition is taken to be complete."""
@@ -128,7 +153,9 @@ class Source:
 
     def state(self) -> SourceState:
         """What `restore` needs beside the panes' rows."""
-        return SourceState(self.highest_ms, dict(self.late), dict(self._closed))
+        closed = dict(self._closed)
+        first_ids = self.ids.first
+        return SourceState(self.highest_ms, dict(self.late), closed, self.duplicates, first_ids)
 
     def restore(self, applied: int, state: SourceState, rows: Sequence[Partials]) -> None:
         """Become the source that wrote this; of rows written twice the later ones count.
@@ -139,6 +166,8 @@ class Source:
         self.highest_ms = state.highest_ms
         self.late = dict(state.late)
         self._closed = dict(state.closed)
+        self.duplicates = state.duplicates
+        self.ids.restore(state.first_ids, [one for one in rows if one.metric == IDS])
         for partials in rows:
             metric = self.catalog.by_key.get(partials.metric)
             if metric is not None:

@@ -32,14 +32,14 @@ CATALOG = catalog()
 VISITS = CATALOG.metrics[0]
 
 
-def event(at_ms: int, series: str = "a") -> bytes:
+def event(at_ms: int, series: str = "a", event_id: str = "1") -> bytes:
     """One line of the events topic."""
-    return orjson.dumps({"id": "1", "timestamp": at_ms, "type": "visit", "source": series})
+    return orjson.dumps({"id": event_id, "timestamp": at_ms, "type": "visit", "source": series})
 
 
-def source(of: Catalog = CATALOG, disorder_ms: int = DISORDER_MS) -> Source:
+def source(of: Catalog = CATALOG, disorder_ms: int = DISORDER_MS, dedup_ids: int = 0) -> Source:
     """A source that has read nothing."""
-    return Source(of, EventCodec(of.fields, EventLimits()), disorder_ms)
+    return Source(of, EventCodec(of.fields, EventLimits()), disorder_ms, dedup_ids)
 
 
 def read(into: Source, *events: tuple[int, str], now_ms: int = NOW_MS) -> None:

@@ -174,6 +174,50 @@ def test_a_closed_pane_never_opens_again(next_owner: Source, now_ms: int) -> Non
     assert again.late == {VISITS.key: 1}
 
 
+def twice(of: Source, *events: tuple[str, int, str]) -> int:
+    """Fold events with an id, a record each; how many of them were duplicates."""
+    values = [event(at_ms, series, event_id) for event_id, at_ms, series in events]
+    return of.fold(values, of.applied + len(values), NOW_MS).duplicates
+
+
+def test_duplicates_are_counted_and_folded_nowhere() -> None:
+    made = source(dedup_ids=10)
+    assert twice(made, ("1", 0, "a"), ("1", 0, "a"), ("2", 0, "b"), ("1", 40 * S, "c")) == 2
+    assert held(made) == {0: {"a": 1, "b": 1}}
+    assert (made.duplicates, made.highest_ms, made.applied) == (2, 0, 3)
+    folded = made.fold([event(0, event_id="3") + b"\n" + event(0, event_id="2")], 4, NOW_MS)
+    assert (folded.events, folded.rejected, folded.duplicates) == (1, [], 1)
+
+
+def test_duplicates_are_kept_where_nobody_asked_for_their_removal() -> None:
+    made = source()
+    assert twice(made, ("1", 0, "a"), ("1", 0, "a")) == 0
+    assert held(made) == {0: {"a": 2}}
+    assert made.ids.n == 0
+
+
+def test_a_late_event_is_remembered_and_its_duplicate_is_not_late_a_second_time() -> None:
+    made = source(dedup_ids=10)
+    assert twice(made, ("1", 40 * S, "a"), ("2", 0, "late"), ("2", 0, "late")) == 1
+    assert made.late == {VISITS.key: 1}
+
+
+def test_a_refused_line_is_not_remembered_so_that_it_can_be_sent_again_corrected() -> None:
+    made = source(dedup_ids=10)
+    folded = made.fold([event(NOW_MS + 10**9, event_id="1"), event(0, event_id="1")], 1, NOW_MS)
+    assert (folded.events, len(folded.rejected), folded.duplicates) == (1, 1, 0)
+
+
+def test_a_restored_source_knows_the_ids_and_the_number_of_duplicates() -> None:
+    made = source(dedup_ids=10)
+    twice(made, ("1", 0, "a"), ("1", 0, "a"), ("2", 0, "a"))
+    again = source(dedup_ids=10)
+    written = [dirty for _, dirty in made.ids.take_changes()]
+    again.restore(made.applied, made.state(), [*flushed(made), *written])
+    assert twice(again, ("2", 0, "a"), ("3", 0, "a")) == 1
+    assert (held(again), again.duplicates) == ({0: {"a": 3}}, 2)
+
+
 def test_a_marker_of_an_older_version_without_closed_panes_can_be_read() -> None:
     made = source()
     made.restore(7, SourceState(1 * S, {}), [])

@@ -12,6 +12,7 @@ SCALAR_ROOTS: Final = ("id", "timestamp", "type", "source")
 OBJECT_ROOTS: Final = ("data", "metadata")
 """Objects the producer fills; a path names something inside them."""
 
+ID: Final[FieldPath] = ("id",)
 TIMESTAMP: Final[FieldPath] = ("timestamp",)
 
 DEPTH_MAX: Final = 8

@@ -12,6 +12,7 @@ from faust.types import TP
 from agents import aggregate
 from agents.aggregate import HEARTBEAT_SECONDS
 from analytics import clock
+from analytics.core.dedup import IDS
 from analytics.core.delivery import Stamp
 from analytics.errors import TransportError
 from analytics.testing import Call, failing_once
@@ -200,6 +201,58 @@ async def test_after_a_failure_at_any_step_the_next_owner_has_everything_exactly
     assert successor.merged() == {0: {"a": 2, "b": 1}, 40 * S: {"a": 1}}
     assert successor.app.consumer.durable[EVENTS] == 4
     assert set(kafka.letters()) == {b"not json"}  # perhaps twice, never not at all
+
+
+@pytest.mark.parametrize(("when", "method", "topic"), FAILURES)
+async def test_after_a_failure_at_any_step_the_next_owner_drops_the_same_duplicates(
+    remembering: StartWorker, kafka: Kafka, when: str, method: str, topic: str
+) -> None:
+    worker = await owner(remembering)
+    kafka.put(0, event(0, event_id="1"), event(0, event_id="2"))
+    await worker.read()
+    await worker.flush()
+    kafka.put(0, event(0, event_id="2"), event(0, "b", event_id="3"), b"not json")
+    await worker.read()
+    setattr(kafka.producer, when, failing_once(method, topic))
+    with pytest.raises(TransportError):
+        await worker.flush()
+    kafka.put(0, event(0, event_id="1"), event(0, "b", event_id="3"), event(0, event_id="4"))
+    successor = await owner(remembering, "another disk", 2)
+    await successor.read()
+    await successor.flush()
+    await successor.deliver()
+    assert successor.merged() == {0: {"a": 3, "b": 1}}
+    assert successor.held().work.source.duplicates == 3
+
+
+async def test_ids_are_neither_published_nor_counted_as_rows_and_leave_when_it_is_switched_off(
+    remembering: StartWorker, start: StartWorker, kafka: Kafka
+) -> None:
+    worker = await owner(remembering)
+    kafka.put(0, event(0, event_id="1"), event(0, event_id="1"), event(0, event_id="2"))
+    await worker.read()
+    await worker.flush()
+    assert id_segments(worker) == 1
+    text = worker.metrics.exposition().decode()
+    assert "analytics_events_total 2.0" in text
+    assert "analytics_duplicate_events_total 1.0" in text
+    assert 'analytics_flushed_rows_total{stage="aggregate"} 1.0' in text
+    off = await owner(start, "another disk", 2)  # publishes every open pane anew
+    published = {part.metric for one in kafka.deliveries() for part in one.partials}
+    assert published == {VISITS.key}
+    await off.flush()  # although nothing was read
+    off.aggregate.partitions.committed(0, 4)
+    kafka.put(0, event(0, event_id="1"))
+    await off.read()
+    await off.flush()
+    assert id_segments(off) == 0
+    await off.deliver()
+    assert off.merged() == {0: {"a": 3}}
+
+
+def id_segments(worker: Worker) -> int:
+    entries = worker.tables["panes"].store.entries(0, b"s")
+    return sum(msgspec.msgpack.decode(value)[1][0] == IDS for _, value in entries)
 
 
 @pytest.mark.parametrize(("when", "method", "topic"), FAILURES)

@@ -101,11 +101,17 @@ class Kafka:
 class Worker:
     """Both phases of one worker, with everything but Faust's loop around them."""
 
-    def __init__(self, kafka: Kafka, disk: Path, catalog: Catalog = CATALOG) -> None:
+    def __init__(
+        self,
+        kafka: Kafka,
+        disk: Path,
+        catalog: Catalog = CATALOG,
+        settings: Settings = SETTINGS,
+    ) -> None:
         self.kafka = kafka
         self.app = App()
         self.metrics = Metrics()
-        self.context = Context(self.app, SETTINGS, catalog, TOPICS, kafka.producer, self.metrics)
+        self.context = Context(self.app, settings, catalog, TOPICS, kafka.producer, self.metrics)
         faust_app = faust.App(TOPICS.group, store="memory://", autodiscover=False)
         self.tables = {
             name: SegmentTable(faust_app, name=name, partitions=SETTINGS.partitions, directory=disk)

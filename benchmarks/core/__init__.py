@@ -1,0 +1,1 @@
+"""Benchmarks of the pure core, without Kafka: one part against itself with another setting."""
