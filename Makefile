@@ -14,7 +14,7 @@ PYTHON ?= $(shell for python in python3.11 python3 python3.13 python3.12; do \
   $$python $(IS_NEW_ENOUGH) 2>/dev/null && command -v $$python && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
-# Arguments for the programs that `make demo`, `make test` and `make bench` run.
+# Arguments for the programs that `make demo`, `make test`, `make faults` and `make bench` run.
 ARGS ?=
 
 # Whoever gave pip a certificate bundle or an index of their own meant uv as well.
@@ -25,7 +25,7 @@ ifdef PIP_INDEX_URL
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
-.PHONY: help install install-dev demo test check format lint types imports lock bench clean
+.PHONY: help install install-dev demo test faults faults-long check format lint types imports lock bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -86,6 +86,12 @@ bench: install-dev ## run the benchmarks (ARGS='NAME')
 
 test: install-dev ## run the default tests (ARGS='-k name')
 	@$(BIN)/python -m pytest -q $(ARGS)
+
+faults: install-dev ## break workers, brokers, disks and data, once each (ARGS='-k disk')
+	@$(BIN)/python -m pytest -q -m "faults and not slow" tests/faults $(ARGS)
+
+faults-long: install-dev ## the same as often as docs/reliability.md says, and an hour at random
+	@$(BIN)/python -m pytest -q -m faults --faults-long tests/faults $(ARGS)
 
 check: lint types imports ## run every static check, as CI does
 

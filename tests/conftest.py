@@ -17,6 +17,20 @@ hypothesis.settings.register_profile("ours", deadline=None, derandomize=on_ci())
 hypothesis.settings.load_profile("ours")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Say where tests with faults report; here, because pytest reads no deeper conftest in time."""
+    parser.addoption(
+        "--faults-report",
+        default=".faults/report.jsonl",
+        help="file that each test with faults adds a line of JSON to",
+    )
+    parser.addoption(
+        "--faults-long",
+        action="store_true",
+        help="repeat every fault as often as the reliability report promises (hours)",
+    )
+
+
 class MakeTopic(Protocol):
     """Creates a topic that no other test knows and returns its name."""
 

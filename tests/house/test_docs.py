@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from tests.house.markdown import code, code_lines, missing_link, relative_links
 from tests.house.sources import ROOT, files
+from tests.services.oracle.page import PAGE, rendered
 
 # In a code line: at its start or after a shell's separator, with or without the path to a venv.
 ANALYTICS = re.compile(
@@ -105,3 +106,8 @@ def test_every_documented_command_exists() -> None:
         assert shown.exit_code == 0, f"analytics {' '.join(path)} --help: {shown.output}"
     if (ROOT / "README.md").exists():
         assert commands
+
+
+def test_the_tables_of_reliability_are_those_of_the_results() -> None:
+    page = PAGE.read_text()
+    assert page == rendered(page), "run python -m tests.services.oracle.page"

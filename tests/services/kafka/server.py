@@ -2,7 +2,9 @@
 
 import atexit
 import base64
+import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -14,9 +16,10 @@ from typing import Self
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from analytics.demo.broker import free_port
 from analytics.demo.child import ChildProcess
 from tests.services.kafka.jars import KafkaUnavailable, ensure_jars
+from tests.services.ports import steady_port
+from tests.services.proxy import Proxy
 
 START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 8.0
@@ -29,8 +32,10 @@ JVM_OPTIONS = (HEAP_MAX, "-Xms256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=
 SETTINGS = """\
 node.id=1
 process.roles=broker,controller
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners={listeners},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners={advertised}
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,{protocols}
+inter.broker.listener.name=PLAINTEXT
 controller.listener.names=CONTROLLER
 controller.quorum.voters=1@127.0.0.1:{controller_port}
 log.dirs={directory}/logs
@@ -80,10 +85,17 @@ class KafkaServer:
     `start` blocks until the broker answers a metadata request and raises KafkaUnavailable with the
     end of its log otherwise. After `stop` or `kill`, `start` continues on the same port and data,
     so that a test can let a broker crash and return. `close` also removes the data.
+
+    A client that comes through one of the ``proxies`` stays behind it: the broker advertises the
+    proxy on a listener of its own, and itself on `bootstrap`, for those whom no fault may reach.
     """
 
-    def __init__(self) -> None:
-        """Reserve nothing: ports and directory are taken by the first start."""
+    def __init__(self, *proxies: Proxy) -> None:
+        """Reserve nothing: ports and directory are taken by the first start.
+
+        The broker listens on each proxy's upstream port; the proxies must run by the first start.
+        """
+        self._proxies = proxies
         self._directory: Path | None = None
         self._child: ChildProcess | None = None
         self._port = 0
@@ -132,6 +144,14 @@ class KafkaServer:
             self._child.kill()
             self._child = None
 
+    def pause(self) -> None:
+        """SIGSTOP: the broker stands still; its connections stay open, and new ones hang."""
+        os.kill(self._running_pid(), signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT: the broker goes on, and finds that time has passed."""
+        os.kill(self._running_pid(), signal.SIGCONT)
+
     def close(self) -> None:
         """End the broker and remove its data; safe to call twice."""
         # Data that is about to be removed needs no orderly end, which takes seconds.
@@ -157,11 +177,9 @@ class KafkaServer:
     def _format(self, java: str, classpath: str) -> Path:
         """Write the configuration and an empty storage into a new directory; return it."""
         directory = Path(tempfile.mkdtemp(prefix="analytics-kafka-"))
-        self._port = free_port()
+        self._port = steady_port()
         properties = directory / "server.properties"
-        properties.write_text(
-            SETTINGS.format(port=self._port, controller_port=free_port(), directory=directory)
-        )
+        properties.write_text(self._settings(directory))
         (directory / "log4j2.yaml").write_text(LOGGING)
         command = [java, *JVM_OPTIONS, *_logging(directory), "-cp", classpath]
         command += ["kafka.tools.StorageTool", "format", "--config", str(properties)]
@@ -174,6 +192,24 @@ class KafkaServer:
             shutil.rmtree(directory, ignore_errors=True)
             raise KafkaUnavailable(f"Kafka's storage was not formatted:\n{run.stdout}{run.stderr}")
         return directory
+
+    def _settings(self, directory: Path) -> str:
+        ports = {"PLAINTEXT": (self._port, self._port)}
+        for number, proxy in enumerate(self._proxies):
+            ports[f"PROXIED{number}"] = (proxy.upstream_port, proxy.port)
+        named = [(f"{name}://127.0.0.1:", *both) for name, both in ports.items()]
+        return SETTINGS.format(
+            listeners=",".join(f"{prefix}{listens}" for prefix, listens, _ in named),
+            advertised=",".join(f"{prefix}{told}" for prefix, _, told in named),
+            protocols=",".join(f"{name}:PLAINTEXT" for name in ports),
+            controller_port=steady_port(),
+            directory=directory,
+        )
+
+    def _running_pid(self) -> int:
+        if self.pid is None:
+            raise RuntimeError("the broker is not running")
+        return self.pid
 
     def _wait_until_ready(self, child: ChildProcess) -> None:
         deadline = time.monotonic() + START_SECONDS_MAX
