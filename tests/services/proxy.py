@@ -330,6 +330,8 @@ class _Connection:
             while chunk:
                 size = await self._link.admit(direction, len(chunk))
                 piece = chunk[: min(size, self._left())]
+                if writer.is_closing():
+                    raise ConnectionResetError  # which not every event loop says by itself
                 writer.write(piece)
                 await writer.drain()
                 chunk = chunk[len(piece) :]
