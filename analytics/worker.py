@@ -1,12 +1,16 @@
 """Runs one stream worker in this process, from start to a clean end."""
 
 import asyncio
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import faust
 import structlog
 import uvloop
 
+from analytics import clock
 from analytics.app import create_app
 from analytics.configuration import Configuration
 from analytics.errors import AnalyticsError
@@ -15,6 +19,10 @@ from analytics.process import crash
 from analytics.settings import process_environment
 
 log = structlog.get_logger(__name__)
+
+THREAD_NAMES = "analytics-worker"
+#: How long threads may take to end once the worker has; a write to disk may be under way.
+THREADS_SECONDS_MAX = 5.0
 
 
 def run(configuration: Configuration) -> int:
@@ -31,16 +39,32 @@ def run(configuration: Configuration) -> int:
         app, override_logging=False, quiet=True, loop=uvloop.new_event_loop(), debug=False
     )
     worker.spinner = None
+    executor = ThreadPoolExecutor(thread_name_prefix=THREAD_NAMES)
+    worker.loop.set_default_executor(executor)
+    code = 0
     try:
         _run(worker)
     except AnalyticsError as error:
         log.error("the worker ended", reason=str(error))
-        return 1
+        code = 1
     except Exception as error:
         # The last stop of what nobody expected: say all there is to say, and leave.
         log.error("the worker crashed; start it again", exc_info=error)
-        return 1
-    return 0
+        code = 1
+    executor.shutdown(wait=False)
+    _leave_behind_what_hangs()
+    return code
+
+
+def _leave_behind_what_hangs() -> None:
+    """End the process at once if a thread is stuck, in a disk for instance: Python would wait."""
+    deadline = clock.monotonic() + THREADS_SECONDS_MAX
+    for thread in threading.enumerate():
+        if thread.name.startswith(THREAD_NAMES):
+            thread.join(max(0.0, deadline - clock.monotonic()))
+            if thread.is_alive():
+                log.error("left a thread behind that hangs", thread=thread.name)
+                os._exit(1)
 
 
 def _run(worker: faust.Worker) -> None:

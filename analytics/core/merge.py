@@ -24,6 +24,8 @@ class SourceReport(msgspec.Struct, frozen=True, array_like=True):
     watermark_ms: int
     idle: bool
     late: dict[str, int]
+    #: ``applied`` of the newest flush of which every delivery is here.
+    complete: int = -1
 
 
 class MergeState(msgspec.Struct, frozen=True, array_like=True):
@@ -62,8 +64,15 @@ class Merge:
     def take(self, delivery: Delivery) -> bool:
         """Take a delivery in; False when a newer one of its source was there already."""
         known = self._reports.get(delivery.source)
-        if known is not None and delivery.stamp < Stamp(known.epoch, known.applied):
-            return False
+        if known is not None:
+            if delivery.stamp < Stamp(known.epoch, known.applied):
+                return False
+            if delivery.epoch > known.epoch and delivery.applied < known.complete:
+                # Its predecessor came further after this one had read the state. What a source's
+                # rows are at an offset does not depend on who folds them: keep the newer ones, for
+                # which the watermark vouches, until the new owner has caught up with them.
+                self._report(delivery.source, _adopted(known, delivery.epoch))
+                return False
         # Rows before the watermark they justify: a window must not look final without its last.
         for partials in delivery.partials:
             self._apply(delivery.source, partials)
@@ -152,15 +161,23 @@ class Merge:
         return live
 
 
+def _adopted(known: SourceReport, epoch: int) -> SourceReport:
+    """What was known of a source, under its new owner."""
+    return msgspec.structs.replace(known, epoch=epoch, applied=known.complete)
+
+
 def _report_of(delivery: Delivery, known: SourceReport | None) -> SourceReport:
     """What a delivery says of its source: with ``more`` to come, no more than was known."""
     told: Delivery | SourceReport = delivery
+    complete = delivery.applied
     if delivery.more:
         told = known or SourceReport(0, -1, NO_WATERMARK, idle=False, late={})
+        complete = told.complete
     return SourceReport(
         epoch=delivery.epoch,
         applied=delivery.applied,
         watermark_ms=told.watermark_ms,
         idle=told.idle,
         late=told.late,
+        complete=complete,
     )

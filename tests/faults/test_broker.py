@@ -29,9 +29,8 @@ pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.timeout(300)]
 SEED = 20140323
 RATE = 3_000
 #: The group's session is 3 s: whoever is not heard of for so long has lost its partitions.
-BEYOND_SESSION_SECONDS = 6.0
+BEYOND_SESSION_SECONDS = 5.0
 FRESH_SECONDS_MAX = 60.0
-STRANDED_SECONDS_MAX = 35.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +125,12 @@ def test_connections_that_are_cut_again_and_again(broker: Broker, directory: Pat
     proxy = broker.network
     with behind(broker, directory, "connections cut") as scene:
         before = proxy.counts
-        for _ in range(8):
+        for _ in range(6):
             time.sleep(0.4)
             if proxy.reset():
                 scene.run.fired()
         proxy.reset_after(200_000)
-        time.sleep(3.0)
+        time.sleep(2.0)
         proxy.heal()
         assert proxy.counts.since(before).resets > 3 * len(scene.fleet.workers)
         scene.run.fired()
@@ -183,14 +182,13 @@ def test_a_network_that_is_too_narrow(broker: Broker, directory: Path) -> None:
         scene.run.wait_fresh(FRESH_SECONDS_MAX)
 
 
-@pytest.mark.xfail(strict=True, reason="a client waits two minutes for an answer that was lost")
 def test_connections_that_die_without_a_word(broker: Broker, directory: Path) -> None:
     """As when a machine loses its power and another takes over its address."""
     proxy = broker.network
     with behind(broker, directory, "connections stranded") as scene:
         assert proxy.strand() >= len(scene.fleet.workers)
         scene.run.fired()
-        scene.run.wait_fresh(STRANDED_SECONDS_MAX)
+        scene.run.wait_fresh(FRESH_SECONDS_MAX)
 
 
 @contextmanager

@@ -268,7 +268,7 @@ def test_a_worker_whose_stores_are_damaged_heals_by_itself(
         worker = fleet[0]
         run.warm_up()
         _end(worker, orderly=True)
-        for turn in range(repeats(3, 12)):
+        for turn in range(repeats(2, 9)):
             told = len(worker.log)
             inflicted = _damage(worker, chance, deployment.topics.group)
             worker.start()

@@ -64,14 +64,29 @@ def test_an_older_delivery_is_refused_whatever_it_holds(merge: Merge) -> None:
     assert merge.state().reports[0].watermark_ms == 5 * S
 
 
-def test_a_new_owner_outruns_its_predecessor_even_from_an_earlier_offset(merge: Merge) -> None:
+def test_a_new_owner_outruns_its_predecessor_but_takes_nothing_back(merge: Merge) -> None:
     """
     epoch 1   applied 100 ─ ─ ─ ─ ─ woken: applied 200
-    epoch 2               applied 80
+    epoch 2               applied 80 ─ ─ ─ ─ ─ ─ ─ ─ ─ applied 110
+    rows      of 100 ─ ─ ─ as the watermark says ─ ─ ─ of 110
     """
-    take(merge, delivery(partials(0, {"a": 10}), stamp=(1, 100)))
-    take(merge, delivery(partials(0, {"a": 8}), stamp=(2, 80)))
+    take(merge, delivery(partials(0, {"a": 10}), stamp=(1, 100), watermark_ms=5 * S))
+    assert take(merge, delivery(partials(0, {"a": 8}), stamp=(2, 80), watermark_ms=4 * S)) == [
+        False
+    ]
+    assert counts(visits(merge).panes) == {0: {"a": 10}}
+    assert merge.state().reports[0].watermark_ms == 5 * S
     assert take(merge, delivery(partials(0, {"a": 20}), stamp=(1, 200))) == [False]
+    assert take(restored(merge), delivery(partials(0, {"a": 9}), stamp=(2, 90))) == [False]
+    assert take(merge, delivery(partials(0, {"a": 11}), stamp=(2, 110))) == [True]
+    assert counts(visits(merge).panes) == {0: {"a": 11}}
+
+
+def test_a_flush_that_never_arrived_whole_holds_no_new_owner_up(merge: Merge) -> None:
+    """Its rows are true, but only those of the flush before it are all there."""
+    take(merge, delivery(partials(0, {"a": 1}), stamp=(1, 50)))
+    take(merge, delivery(partials(0, {"a": 9}), stamp=(1, 100), more=True))
+    assert take(merge, delivery(partials(0, {"a": 8}), stamp=(2, 80))) == [True]
     assert counts(visits(merge).panes) == {0: {"a": 8}}
 
 
