@@ -26,20 +26,25 @@ class Watching:
 
     async def look(self) -> None:
         """Raise Stalled for what has not moved for too long."""
-        app = self._app
-        moving = app.rebalancing or not app.tables.actives_ready
-        self._progress.check(ASSIGNMENT, self._recovered(), waiting=moving)
+        if self._app.rebalancing or not self._app.tables.actives_ready:
+            self._progress.check({ASSIGNMENT: self._recovered()})
+        else:
+            self._progress.check(await self._behind())
+
+    async def _behind(self) -> dict[str, int]:
+        """How far each partition was read behind whose place there are records, as far as known."""
         places: dict[TP, int] = {}
         for phase in self._phases:
             places.update(phase.places())
-        if moving or not places:
-            return
+        if not places:
+            return {}
         try:
-            ends = await app.consumer.highwaters(*places)
+            ends = await self._app.consumer.highwaters(*places)
         except (KafkaError, TimeoutError):
-            return
-        for tp, place in places.items():
-            self._progress.check(f"{tp.topic}-{tp.partition}", place, waiting=ends[tp] > place)
+            return {}
+        return {
+            f"{tp.topic}-{tp.partition}": place for tp, place in places.items() if ends[tp] > place
+        }
 
     def _recovered(self) -> object:
         offsets = self._app.tables.recovery.active_offsets.values()

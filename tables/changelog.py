@@ -108,6 +108,8 @@ class SegmentTable(faust.Table[bytes, bytes]):
         self.recovered_to: dict[int, int] = {}
         #: The same of what this worker has appended since.
         self.appended_to: dict[int, int] = {}
+        #: The store did not take what was read: the worker is about to end, and nothing counts.
+        self._failed = False
 
     def newest(self, partition: int) -> int | None:
         """The newest offset on a changelog that is known of, None while none is.
@@ -140,9 +142,12 @@ class SegmentTable(faust.Table[bytes, bytes]):
 
     def apply_changelog_batch(self, batch: Iterable[EventT[Any]]) -> None:
         """Copy what was read into the store, or crash: Faust drops exceptions raised here."""
+        if self._failed:
+            return
         try:
             super().apply_changelog_batch(batch)
         except StoreError as error:
+            self._failed = True
             # Not `_crash`, which leaves the process running around an app that does nothing.
             self.add_future(self.app.crash(error))
 
@@ -172,7 +177,7 @@ class SegmentTable(faust.Table[bytes, bytes]):
         await super().on_recovery_completed(active_tps, standby_tps)
         newest = cast(Any, self.app.tables).recovery.active_highwaters
         self.recovered_to = {tp.partition: newest[tp] for tp in active_tps if tp in newest}
-        if self.take_over is None:
+        if self.take_over is None or self._failed:
             return
         try:
             await self.take_over(frozenset(tp.partition for tp in active_tps))

@@ -47,6 +47,8 @@ class TablePartition:
         """
         store, partition = self._table.store, self._partition
         generation = self._table.app.consumer_generation_id
+        # Opened here, where an error is the disk's, or another process', and wiping helps nobody.
+        held, newest = store.offset(partition), self._table.newest(partition)
         crash.at(f"{self._table.name}.recovering")
         try:
             recovered = recover(store.entries(partition), os.urandom(8), generation)
@@ -55,7 +57,6 @@ class TablePartition:
             raise
         crash.at(f"{self._table.name}.recovered")
         self._log = recovered.log
-        held, newest = store.offset(partition), self._table.newest(partition)
         self._ahead = held is not None and newest is not None and held > newest
         if self._ahead:
             log.warning(

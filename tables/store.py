@@ -44,6 +44,10 @@ _NOT_BROKEN = tuple(
 )
 
 
+def _is_not_broken(error: Exception) -> bool:
+    return any(text in str(error) for text in _NOT_BROKEN)
+
+
 class _Held(NamedTuple):
     """What a database says that it holds.
 
@@ -91,8 +95,11 @@ class Store:
                 return None if value is None else _Held.of(value).offset
             except StoreError:
                 raise
-            except Exception as error:  # rocksdict raises plain Exception for corruption
-                log.warning("wiped a broken store", path=self._name(partition), error=str(error))
+            except Exception as error:  # rocksdict raises plain Exception for everything
+                path = self._name(partition)
+                if _is_not_broken(error):
+                    raise StoreError(f"{path} cannot be read: check the disk ({error})") from error
+                log.warning("wiped a broken store", path=path, error=str(error))
                 self.wipe(partition)
                 return None
 
@@ -108,7 +115,7 @@ class Store:
                 database.write(self._batch(database, dict(entries), offset))
             except Exception as error:  # rocksdict raises plain Exception for everything
                 path = self._name(partition)
-                if any(text in str(error) for text in _NOT_BROKEN):
+                if _is_not_broken(error):
                     raise StoreError(f"{path} takes no writes: check the disk ({error})") from error
                 log.warning("wiped a broken store", path=path, error=str(error))
                 self.wipe(partition)
@@ -207,7 +214,7 @@ class Store:
                 raise StoreError(
                     f"{path} is in use by another process: give each worker its own --data-dir"
                 ) from error
-            if any(text in str(error) for text in _NOT_BROKEN):
+            if _is_not_broken(error):
                 raise StoreError(f"{path} cannot be opened: check the disk ({error})") from error
             log.warning("wiped a broken store", path=str(path), error=str(error))
             shutil.rmtree(path, ignore_errors=True)

@@ -1,6 +1,6 @@
 """Notices work that waits and does not move: a worker that hangs holds what others could serve."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from analytics import clock
 from analytics.errors import AnalyticsError
@@ -11,27 +11,30 @@ class Stalled(AnalyticsError):
 
 
 class Progress:
-    """Remembers how far things have come, and when each of them last moved."""
+    """Remembers how far things had come that had work to do, and since when they stand there."""
 
     def __init__(
         self, still_seconds_max: float, now: Callable[[], float] = clock.monotonic
     ) -> None:
         self._max = still_seconds_max
         self._now = now
-        self._moved: dict[str, tuple[object, float]] = {}
+        self._standing: dict[str, tuple[object, float]] = {}
 
-    def check(self, what: str, mark: object, *, waiting: bool) -> None:
-        """Note that ``what`` has come to ``mark``, with or without more work waiting.
+    def check(self, waiting: Mapping[str, object]) -> None:
+        """Note how far everything has come that has work to do now, by name.
 
-        Raises Stalled when it has waited at the same mark for longer than the maximum.
+        What is left out is forgotten: only standing still that was seen from one check to the next
+        counts. Raises Stalled when something stood at the same mark for longer than the maximum.
         """
-        known = self._moved.get(what)
-        if known is None or known[0] != mark or not waiting:
-            self._moved[what] = (mark, self._now())
-            return
-        still = self._now() - known[1]
-        if still > self._max:
-            raise Stalled(
-                f"{what} has not moved for {still:.0f} s though there is work to do (at {mark}); "
-                "this worker ends, start it again"
-            )
+        now = self._now()
+        before = self._standing
+        self._standing = {}
+        for what, mark in waiting.items():
+            known = before.get(what)
+            self._standing[what] = (mark, now) if known is None or known[0] != mark else known
+        for what, (mark, since) in self._standing.items():
+            if now - since > self._max:
+                raise Stalled(
+                    f"{what} has not moved for {now - since:.0f} s though there is work to do "
+                    f"(at {mark}); this worker ends, start it again"
+                )

@@ -186,6 +186,37 @@ async def test_a_takeover_that_fails_because_the_worker_stops_is_no_crash(
     of.store.close_all()
 
 
+async def test_after_a_store_that_took_no_writes_nothing_more_is_read_or_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full: what it did not take must not look like a hole, which wipes a store."""
+    of = table(tmp_path)
+    crashes: list[BaseException] = []
+    taken: list[frozenset[int]] = []
+
+    async def crash(reason: BaseException) -> None:
+        crashes.append(reason)
+
+    async def take_over(partitions: frozenset[int]) -> None:
+        taken.append(partitions)
+
+    def full(*_: object) -> None:
+        raise StoreError("takes no writes: check the disk")
+
+    monkeypatch.setattr(of.app, "crash", crash)
+    of.take_over = take_over
+    of.apply_changelog_batch([fetched(0, (4, b"s", b"v"))])
+    with monkeypatch.context() as disk:
+        disk.setattr(of.store, "write", full)
+        of.apply_changelog_batch([fetched(0, (5, b"t", b"v"))])
+    of.apply_changelog_batch([fetched(0, (6, b"u", b"v"))])
+    await of.on_recovery_completed({TP(TOPIC, 0)}, set())
+    await asyncio.sleep(0)
+    assert ([str(error) for error in crashes], taken) == (["takes no writes: check the disk"], [])
+    assert (of.store.offset(0), list(of.store.entries(0))) == (4, [(b"s", b"v")])
+    of.store.close_all()
+
+
 async def test_a_reset_forgets_every_partition(tmp_path: Path) -> None:
     of = table(tmp_path)
     apply(of, [fetched(0, (5, b"s", b"v")), fetched(3, (5, b"s", b"v"))])

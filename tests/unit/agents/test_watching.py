@@ -1,0 +1,90 @@
+"""What counts as a partition that stands still: only what was seen to wait, and by whom."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka.errors import KafkaConnectionError
+from faust.types import TP
+
+from agents.watching import Watching
+from analytics.process.progress import Progress, Stalled
+
+EVENTS = TP("events", 0)
+
+
+class Rig:
+    """A worker with one partition, and a clock that only the test moves."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.place, self.end = 5, 9
+        self.held = {0: None}
+        self.answers = True
+        recovery = SimpleNamespace(active_offsets={TP("changelog", 0): 3, TP("changelog", 1): None})
+        self.app: Any = SimpleNamespace(
+            rebalancing=False,
+            tables=SimpleNamespace(actives_ready=True, recovery=recovery),
+            consumer=SimpleNamespace(highwaters=self._ends),
+            consumer_generation_id=1,
+        )
+        phases: Any = [self]
+        self.watching = Watching(self.app, phases, Progress(60.0, lambda: self.seconds))
+
+    def places(self) -> dict[TP, int]:
+        return {EVENTS: self.place} if self.held else {}
+
+    async def _ends(self, *of: TP) -> dict[TP, int]:
+        if not self.answers:
+            raise KafkaConnectionError
+        return dict.fromkeys(of, self.end)
+
+    async def look(self, seconds: float) -> None:
+        self.seconds += seconds
+        await self.watching.look()
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return Rig()
+
+
+async def test_a_partition_that_stands_still_beside_records_ends_the_worker(rig: Rig) -> None:
+    await rig.look(0)
+    with pytest.raises(Stalled, match=r"events-0 .* \(at 5\)"):
+        await rig.look(61)
+
+
+async def test_one_that_is_read_or_has_nothing_to_read_does_not(rig: Rig) -> None:
+    for rig.place in range(5, 10):
+        await rig.look(50)
+    await rig.look(500)
+
+
+async def test_a_broker_that_was_away_is_not_the_partitions_fault(rig: Rig) -> None:
+    await rig.look(0)
+    rig.answers = False
+    for _ in range(100):
+        await rig.look(5)
+    rig.answers = True
+    await rig.look(5)
+    await rig.look(59)
+
+
+async def test_a_partition_that_was_somebody_elses_meanwhile_begins_anew(rig: Rig) -> None:
+    await rig.look(0)
+    rig.held = {}
+    await rig.look(5)
+    rig.held = {0: None}
+    await rig.look(300)
+
+
+@pytest.mark.parametrize("why", ["rebalancing", "recovering"])
+async def test_an_assignment_that_gets_nowhere_ends_the_worker(rig: Rig, why: str) -> None:
+    rig.app.rebalancing = why == "rebalancing"
+    rig.app.tables.actives_ready = why == "rebalancing"
+    await rig.look(0)
+    rig.app.tables.recovery.active_offsets[TP("changelog", 1)] = 4
+    await rig.look(59)
+    with pytest.raises(Stalled, match="the assignment of partitions"):
+        await rig.look(61)
