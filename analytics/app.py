@@ -96,10 +96,14 @@ class StreamApp(faust.App):
     pulse: Pulse
     identity: Identity
 
-    async def on_start(self) -> None:
-        """Look at the topics and connect before the first partition can be taken over."""
+    async def on_first_start(self) -> None:
+        """Claim the data directory before Faust uses it, which makes no parents of it."""
         name = self.identity.claim(str(self.conf.canonical_url))
         cast(BatchTransport, self.transport).member_name = name
+        await super().on_first_start()
+
+    async def on_start(self) -> None:
+        """Look at the topics and connect before the first partition can be taken over."""
         await prepare_topics(self.settings)
         self.pulse.start()
         self.pulse.watch(asyncio.get_running_loop())

@@ -1,12 +1,17 @@
 """Owns the proof that a worker starts, stops and starts again in order, and what it says of it."""
 
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import polars as pl
 import pytest
+from confluent_kafka.admin import AdminClient
 
+from analytics.topics import TABLES
 from tests.services.flights import DAILY_METRICS, DAY_MS, events_of, framed, shuffled
 from tests.services.kafka import KafkaServer
 from tests.services.loading import (
@@ -25,6 +30,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 
 TOOK_OVER = "took over a source partition"
 STOP_SECONDS_MAX = 20.0
+DELETED_SECONDS_MAX = 30.0
 #: Longer than a test needs the load for; the rest is then sent at once.
 LOAD_SECONDS = 40.0
 #: So rare that what a stop leaves behind was flushed by the stop.
@@ -141,6 +147,32 @@ def test_workers_stopped_and_started_one_after_the_other_under_load_lose_nothing
         wait_applied(deployment, fleet)
         assert_exact(fleet, flights)
         assert [worker.errors for worker in fleet] == [[], []]
+
+
+def test_a_fleet_that_lost_its_state_begins_anew_from_the_events(
+    deployment: Deployment, fleet: WorkerFleet
+) -> None:
+    """As docs/operations.md has it: epochs start again, so nothing may remember the old ones."""
+    worker, flights = fleet[0], shuffled(20_000)
+    load = Load(deployment, codec="lz4")
+    load.send(framed(events_of(flights), 100))
+    load.flush()
+    wait_applied(deployment, fleet)
+    assert_orderly(worker.stop())
+    worker.start().wait_ready()  # once more, so that its epoch is above the first
+    assert_orderly(worker.stop())
+    topics = deployment.topics
+    lost = [topics.partials, *(topics.changelog(table) for table in TABLES)]
+    admin = AdminClient({"bootstrap.servers": deployment.bootstrap})
+    for deleted in admin.delete_topics(lost, operation_timeout=DELETED_SECONDS_MAX).values():
+        deleted.result()
+    shutil.rmtree(worker.data)
+    command = [sys.executable, "-m", "analytics", "--config", str(deployment.config)]
+    subprocess.run([*command, "topics", "create"], check=True, capture_output=True)
+
+    worker.start().wait_ready()
+    wait_applied(deployment, fleet)
+    assert_exact(fleet, flights)
 
 
 def assert_orderly(stopped: Stopped) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from analytics.app import create_app
+from analytics.configuration import load_configuration
 from analytics.errors import StoreError
 from analytics.process.identity import Identity
 
@@ -42,6 +44,15 @@ def test_a_directory_belongs_to_one_process_at_a_time(tmp_path: Path) -> None:
     identity.release()
     identity.release()
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+async def test_a_worker_claims_its_directory_before_anything_else_uses_it(tmp_path: Path) -> None:
+    """Faust would make it, but not its parents, and end with a traceback."""
+    directory = tmp_path / "new" / "deep"
+    app = create_app(load_configuration(None, {}, {"data_dir": str(directory)}))
+    await app.on_first_start()
+    assert (directory / app.conf.id / "worker.id").read_text()
+    app.identity.release()
 
 
 def test_a_directory_that_cannot_be_written_is_refused_by_name(tmp_path: Path) -> None:
