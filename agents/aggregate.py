@@ -124,7 +124,7 @@ class Aggregate:
         if changes or closed or forgotten or applied != held.flushed:
             entries = held.state.prepare(
                 [*(Change(_id(one, held), one.pane, dirty) for one, dirty in changes), *ids],
-                [*(_id(one, held) for one in closed), *forgotten],
+                [*(PaneId(*one, held.partition) for one in closed), *forgotten],
                 applied,
                 state,
             )

@@ -38,6 +38,8 @@ class Held(Generic[W]):
     partition: int
     work: W
     state: TablePartition
+    #: The newest generation of the group in which it was ours.
+    generation: int
     #: Offset the next batch must begin at; None until the consumer says where it reads from.
     next_offset: int | None = None
     #: ``applied`` of the last flush, and its monotonic time.
@@ -151,26 +153,48 @@ class Partitions(Generic[W]):
                 crash.at(f"{stage}.acknowledged")
 
     async def take_over(self, partitions: Iterable[int]) -> None:
-        """Become the owner of ``partitions``, whose changelogs have just been read to the end."""
-        await asyncio.gather(*(self._take_over(partition) for partition in partitions))
+        """Become the owner of ``partitions``, whose changelogs have just been read to the end.
+
+        A claim outbids every owner that was read of. So the group has to confirm after the reading
+        that nobody has replaced us: or a worker that was away, without knowing it, would outbid its
+        successor. Who is read of after that has a newer generation, and is outbid by it.
+        """
+        generation = self._context.app.consumer_generation_id
+        wanted = [one for one in partitions if not self._keep(one, generation)]
+        read = await asyncio.gather(*(self._read(partition, generation) for partition in wanted))
+        durable = {self._tp(held): held.work.applied for held in read}
+        if read and await consumer_of(self._context.app).proves(durable):
+            await asyncio.gather(*(self._claim(held) for held in read))
         self._count()
 
-    async def _take_over(self, partition: int) -> None:
+    def _keep(self, partition: int, generation: int) -> bool:
+        """Whether a partition that is held can be gone on with.
+
+        Not when a generation was missed: somebody who had it in that one may still claim it.
+        """
         held = self.held.get(partition)
-        if held is not None and not held.broken and held.state.still_ours():
-            return
-        generation = self._context.app.consumer_generation_id
+        if held is None or held.broken or not 0 <= generation - held.generation <= 1:
+            return False
+        if not held.state.still_ours():
+            return False
+        held.generation = generation
+        return True
+
+    async def _read(self, partition: int, generation: int) -> Held[W]:
         state = TablePartition(self._table, partition, self._context.producer)
-        recovered = await asyncio.to_thread(state.recover)
+        recovered = await asyncio.to_thread(state.recover, generation)
         work = await asyncio.to_thread(self._phase.restore, partition, recovered)
-        if generation != self._context.app.consumer_generation_id:
+        return Held(partition, work, state, generation)
+
+    async def _claim(self, held: Held[W]) -> None:
+        """Claim it, unless a rebalance gives it away meanwhile, or to us once more."""
+        app = self._context.app
+        if held.generation != app.consumer_generation_id:
             return
-        held = Held(partition, work, state)
         crash.at(f"{self._phase.stage}.claiming")
         await self._phase.claim(held)
-        # A rebalance may have begun meanwhile and given the partition away, or to us once more.
-        if generation == self._context.app.consumer_generation_id:
-            self.held[partition] = held
+        if held.generation == app.consumer_generation_id:
+            self.held[held.partition] = held
 
     def release(self, partitions: Iterable[int]) -> None:
         """Forget partitions that now belong to somebody else."""

@@ -36,8 +36,10 @@ class TablePartition:
         """Under whose name this worker writes."""
         return self._recovered_log.owner
 
-    def recover(self) -> Recovered:
+    def recover(self, generation: int) -> Recovered:
         """Read the state from the store; the next flush makes this worker its owner. Blocks.
+
+        ``generation`` is the group's in which the partition was given to this worker.
 
         A store that is ahead of its changelog has outlived it: the topic was deleted, or a broker
         lost its newest records. The next flush then writes all of the state.
@@ -46,10 +48,14 @@ class TablePartition:
         rebuilds it.
         """
         store, partition = self._table.store, self._partition
-        generation = self._table.app.consumer_generation_id
         # Opened here, where an error is the disk's, or another process', and wiping helps nobody.
         held, newest = store.offset(partition), self._table.newest(partition)
         crash.at(f"{self._table.name}.recovering")
+        if held is None and newest is not None and newest >= 0:
+            raise StoreError(
+                f"{self._table.changelog_topic_name}-{partition} was read into a store that is "
+                "empty now: start the worker again, and it reads all of it"
+            )
         try:
             recovered = recover(store.entries(partition), os.urandom(8), generation)
         except StoreError:

@@ -161,6 +161,8 @@ class SegmentLog:
     sequence: int = 0
     applied: int = -1
     _written: dict[PaneId, list[_Written]] = field(default_factory=dict)
+    #: Of earlier owners, the last sequence that counts.
+    _inherited: dict[Owner, int] = field(default_factory=dict)
     #: Redundant keys, each with the offset whose commit allows its delete; oldest first.
     _redundant: list[tuple[int, bytes]] = field(default_factory=list)
     _confirmed: int = -1
@@ -232,15 +234,15 @@ class SegmentLog:
         return [Entry(key, None) for key in ready]
 
     def _marker(self, applied: int, state: bytes) -> Entry:
-        inherited: dict[Owner, int] = {}
-        for written in self._written.values():
-            for one in written:
-                if one.owner != self.owner:
-                    inherited[one.owner] = max(one.sequence, inherited.get(one.owner, 0))
+        # All that counted when it was read counts until nothing of its owner is in force. Going by
+        # the newest segment in force would leave out newer ones of a pane that was closed, but not
+        # its older ones, for as long as their deletes wait: the pane would come back without them.
+        owners = {one.owner for written in self._written.values() for one in written}
+        inherited = [(*one, self._inherited[one]) for one in sorted(owners - {self.owner})]
         marker = Marker(
             applied=applied,
             sequence=self.sequence,
-            inherited=[(*owner, last) for owner, last in sorted(inherited.items())],
+            inherited=inherited,
             state=state,
         )
         return Entry(self.owner.marker_key(), msgspec.msgpack.encode(marker))
@@ -294,6 +296,7 @@ def _live(
     """Segments that ``marker`` covers, oldest first; the rest becomes garbage of ``log``."""
     last = {Owner(epoch, nonce): n for epoch, nonce, n in marker.inherited}
     last[best] = marker.sequence
+    log._inherited = last
     live: list[Segment] = []
     for owner in sorted(segments):
         for sequence, value in sorted(segments[owner]):

@@ -33,6 +33,10 @@ class MergeState(msgspec.Struct, frozen=True, array_like=True):
 
     reports: dict[int, SourceReport]
     revised: dict[str, list[int]]
+    #: By metric key: what was called final stays so, even where reports have fallen behind it.
+    watermarks: dict[str, int] = {}
+    #: How many source partitions there were.
+    sources: int = 0
 
 
 class MergedPane(NamedTuple):
@@ -60,6 +64,8 @@ class Merge:
         self.unknown = 0
         self._reports: dict[int, SourceReport] = {}
         self._touched: set[tuple[str, int, int]] = set()
+        #: Panes that are gone here and not yet told to be.
+        self._evicted: list[tuple[str, int, int]] = []
 
     def take(self, delivery: Delivery) -> bool:
         """Take a delivery in; False when a newer one of its source was there already."""
@@ -101,17 +107,15 @@ class Merge:
 
     def take_evicted(self) -> list[tuple[str, int, int]]:
         """Drop panes past their metric's retention; (metric key, start, source) of each."""
-        evicted: list[tuple[str, int, int]] = []
-        for key, live in self.metrics.items():
-            sources = {start_ms: list(panes) for start_ms, panes in live.panes.items()}
-            for start_ms in live.evict(self._sources):
-                evicted.extend((key, start_ms, source) for source in sources[start_ms])
+        self._evict()
+        evicted, self._evicted = self._evicted, []
         return evicted
 
     def state(self) -> MergeState:
         """What `restore` needs beside the panes' rows."""
         revised = {key: sorted(live.revised) for key, live in self.metrics.items() if live.revised}
-        return MergeState(dict(self._reports), revised)
+        watermarks = {key: live.watermark_ms(self._sources) for key, live in self.metrics.items()}
+        return MergeState(dict(self._reports), revised, watermarks, self._sources)
 
     def restore(
         self, applied: int, state: MergeState, rows: Iterable[tuple[int, Partials]]
@@ -123,11 +127,22 @@ class Merge:
         self._touched.clear()
         for merged in self._panes():
             merged.pane.take_dirty()
+        for key, watermark_ms in state.watermarks.items():
+            if key in self.metrics:
+                self.metrics[key].resume(watermark_ms, state.sources)
         for source, report in state.reports.items():
             self._report(source, report)
         for key, starts in state.revised.items():
             if key in self.metrics:
                 self.metrics[key].revised = set(starts)
+        # What is left of panes that were gone may not be their newest rows.
+        self._evict()
+
+    def _evict(self) -> None:
+        for key, live in self.metrics.items():
+            sources = {start_ms: list(panes) for start_ms, panes in live.panes.items()}
+            for start_ms in live.evict(self._sources):
+                self._evicted.extend((key, start_ms, source) for source in sources[start_ms])
 
     def _panes(self) -> Iterator[MergedPane]:
         for key, live in self.metrics.items():

@@ -26,8 +26,9 @@ from analytics.core.events.columns import Columns
 class SourceState(msgspec.Struct, frozen=True, array_like=True):
     """What a marker keeps of a source beside its panes.
 
-    ``closed`` has, by metric key, the start of the newest pane that was closed. No pane up to it
-    may open again, even if the watermark falls: with another clock, or with longer settings.
+    ``closed`` has, by metric key, the start of the newest pane that was closed. All panes up to it
+    are, and none may open again, even if the watermark falls: with another clock, or with longer
+    settings.
     ``first_ids`` is the number of the oldest chunk of ids that counts.
     """
 
@@ -44,6 +45,13 @@ class Folded(NamedTuple):
     events: int
     rejected: list[Rejected]
     duplicates: int
+
+
+class PaneKey(NamedTuple):
+    """Key of a metric, and where its pane starts."""
+
+    metric: str
+    start_ms: int
 
 
 class OpenPane(NamedTuple):
@@ -75,9 +83,11 @@ class Source:
         self.ids = RememberedIds(dedup_ids)
         self._closed: dict[str, int] = {}
         self._panes: dict[str, dict[int, Pane]] = {}
-        self._touched: set[tuple[str, int]] = set()
+        self._touched: set[PaneKey] = set()
         #: Panes whose changes were taken last, and may not be published yet.
-        self._taken: frozenset[tuple[str, int]] = frozenset()
+        self._taken: frozenset[PaneKey] = frozenset()
+        #: Panes that were closed before the state was read, though there still were rows of them.
+        self._remains: set[PaneKey] = set()
 
     def fold(self, values: Sequence[bytes | None], last_offset: int, now_ms: int) -> Folded:
         """Fold the values of consecutive records that end at ``last_offset``."""
@@ -92,7 +102,7 @@ class Source:
                 if metric.key in self._closed:
                     limits = np.maximum(before, closes_at(metric, self._closed[metric.key]))
                 result = fold(metric, columns, self._opener(metric), limits)
-                self._touched.update((metric.key, start_ms) for start_ms in result.touched)
+                self._touched.update(PaneKey(metric.key, start_ms) for start_ms in result.touched)
                 if result.late:
                     self.late[metric.key] = self.late.get(metric.key, 0) + result.late
         self.duplicates += duplicates
@@ -125,24 +135,27 @@ class Source:
         self._touched.clear()
         return changes
 
-    def take_closed(self, now_ms: int) -> list[OpenPane]:
-        """Remove and return the panes past the grace of their last window.
+    def take_closed(self, now_ms: int) -> list[PaneKey]:
+        """Remove the panes past the grace of their last window, and tell what has to be forgotten.
 
         A pane stays until its last changes were published, which the flush that takes them does
         only after it has written what is closed: dying in between, nobody would publish them any
-        more. So it is closed by a flush that takes nothing of it.
+        more. So it is closed by a flush that takes nothing of it, and in order of time: what is
+        older than a closed pane is closed, too.
         """
-        busy = self._touched | self._taken
         watermark_ms = self.watermark_ms(now_ms)
-        closed = []
-        for open_pane in list(self.open_panes()):
-            key, start_ms, _ = open_pane
-            metric = self.catalog.by_key.get(key)
-            done = metric is None or closes_at(metric, start_ms) <= watermark_ms
-            if done and (key, start_ms) not in busy:
-                del self._panes[key][start_ms]
-                self._closed[key] = max(start_ms, self._closed.get(key, start_ms))
-                closed.append(open_pane)
+        closed = sorted(self._remains)
+        self._remains.clear()
+        for key, panes in self._panes.items():
+            metric = self.catalog.by_key[key]
+            for start_ms in sorted(panes):
+                at = PaneKey(key, start_ms)
+                busy = at in self._touched or at in self._taken
+                if busy or closes_at(metric, start_ms) > watermark_ms:
+                    break
+                del panes[start_ms]
+                self._closed[key] = start_ms
+                closed.append(at)
         return closed
 
     def open_panes(self) -> Iterator[OpenPane]:
@@ -160,7 +173,9 @@ class Source:
     def restore(self, applied: int, state: SourceState, rows: Sequence[Partials]) -> None:
         """Become the source that wrote this; of rows written twice the later ones count.
 
-        Panes of metrics that are no longer defined are left out: nobody could fold into them.
+        Panes of metrics that are no longer defined are left out: nobody could fold into them. So
+        are panes that were closed. What is left of them may not be the newest: they were published
+        for good, and the deletes of the newest rows may have come through alone.
         """
         self.applied = applied
         self.highest_ms = state.highest_ms
@@ -170,8 +185,12 @@ class Source:
         self.ids.restore(state.first_ids, [one for one in rows if one.metric == IDS])
         for partials in rows:
             metric = self.catalog.by_key.get(partials.metric)
-            if metric is not None:
-                self._opener(metric)(partials.start_ms).replace(partials)
+            if metric is None:
+                continue
+            if metric.key in self._closed and partials.start_ms <= self._closed[metric.key]:
+                self._remains.add(PaneKey(metric.key, partials.start_ms))
+                continue
+            self._opener(metric)(partials.start_ms).replace(partials)
         for open_pane in self.open_panes():
             open_pane.pane.take_dirty()
 

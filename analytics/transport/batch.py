@@ -92,6 +92,17 @@ class BatchConsumer(driver.Consumer):
             return None
         return cast(int | None, self.highwater(tp))
 
+    async def proves(self, durable: Mapping[TP, int]) -> bool:
+        """Whether these partitions are ours now: the group accepts a commit of what is durable.
+
+        It takes none from a member that it has replaced. Other commits tell the cursor that its
+        last flush is known to be the owner's; this one comes before there was any.
+        """
+        if self._joining or not durable.keys() <= self.assignment():
+            return False
+        offsets = {tp: offset + 1 for tp, offset in durable.items()}
+        return await super()._commit(offsets) and durable.keys() <= self.assignment()
+
     async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
         """Move reading of ``partitions`` to these offsets."""
         self._seeks += 1

@@ -1,7 +1,7 @@
 """Owns sending records to Kafka as a foreign producer would, and waiting until they are applied."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import cycle
 
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
@@ -96,19 +96,29 @@ class PacedLoad:
 
 
 def wait_applied(deployment: Deployment, fleet: WorkerFleet) -> None:
-    """Block until the workers have folded every record of the events topic and said so.
+    """Block until every record of the events topic is in what queries are answered from.
 
     This is what a test waits for instead of a count: a count that is right by then was right, and
     one that is too high would have been passed on the way.
     """
-    ends = end_offsets(deployment.bootstrap, deployment.topics.events, PARTITIONS)
-    wanted = {number: end - 1 for number, end in enumerate(ends) if end}
+    topics = deployment.topics
+    for stage, topic in (("aggregate", topics.events), ("merge", topics.partials)):
+        ends = end_offsets(deployment.bootstrap, topic, PARTITIONS)
+        _wait_applied(fleet, stage, {number: end - 1 for number, end in enumerate(ends) if end})
+
+
+def _wait_applied(fleet: WorkerFleet, stage: str, wanted: Mapping[int, int]) -> None:
     deadline = time.monotonic() + APPLY_SECONDS_MAX
-    while (applied := applied_offsets(fleet)) != wanted:
+    while not _is_applied(applied := applied_offsets(fleet, stage), wanted):
         for worker in fleet:
             worker.check_alive()
         assert time.monotonic() < deadline, f"applied {applied} of {wanted}\n{fleet.logs[-8192:]}"
         time.sleep(POLL_SECONDS)
+
+
+def _is_applied(applied: Mapping[int, int], wanted: Mapping[int, int]) -> bool:
+    """To the record, but for those that come while it is waited for: there are heartbeats."""
+    return all(applied.get(number, -1) >= offset for number, offset in wanted.items())
 
 
 def wait_committed(deployment: Deployment) -> list[int]:
@@ -137,14 +147,15 @@ def counted(asking: Asking, metric: str) -> int:
     return int(rows[0][1]) if rows else 0
 
 
-def applied_offsets(fleet: WorkerFleet) -> dict[int, int]:
-    """The highest durable offset of every source partition, as its owner tells it."""
+def applied_offsets(fleet: WorkerFleet, stage: str = "aggregate") -> dict[int, int]:
+    """The highest durable offset of every partition of a stage, as its owner tells it."""
     found: dict[int, int] = {}
+    kind = {"aggregate": "source_partitions", "merge": "metric_partitions"}[stage]
     for worker in fleet:
-        owned = worker.asking.readiness().document.get("source_partitions", ())
+        owned = worker.asking.readiness().document.get(kind, ())
         samples = worker.asking.samples("analytics_applied_offset{")
         for partition in owned:
-            key = f'analytics_applied_offset{{partition="{partition}",stage="aggregate"}}'
+            key = f'analytics_applied_offset{{partition="{partition}",stage="{stage}"}}'
             if key in samples:
                 found[partition] = int(samples[key])
     return found

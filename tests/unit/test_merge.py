@@ -189,6 +189,37 @@ def test_a_restored_merge_that_takes_deliveries_again_calls_nothing_revised(merg
     assert visits(again).state(0) == "final"
 
 
+def test_what_was_final_is_final_after_a_restore_though_a_source_woke_up_behind(
+    merge: Merge,
+) -> None:
+    take(merge, delivery(partials(0, {"a": 1}), watermark_ms=30 * S))
+    take(merge, delivery(source=1, watermark_ms=30 * S))
+    take(merge, delivery(source=1, watermark_ms=5 * S, stamp=(1, 9)))
+    assert [visits(one).state(0) for one in (merge, restored(merge))] == ["final", "final"]
+
+
+def test_more_source_partitions_than_before_the_restore_start_the_watermark_anew(
+    merge: Merge,
+) -> None:
+    take(merge, delivery(partials(0, {"a": 1}), watermark_ms=30 * S))
+    take(merge, delivery(source=1, watermark_ms=30 * S))
+    more = Merge(CATALOG, SOURCES + 1)
+    more.restore(merge.applied, merge.state(), [(0, partials(0, {"a": 1}))])
+    assert visits(more).state(0) == "open"
+
+
+def test_what_is_left_of_an_evicted_pane_is_not_restored_but_told_of_to_be_forgotten(
+    merge: Merge,
+) -> None:
+    take(merge, delivery(partials(0, {"a": 1}), watermark_ms=70 * S))
+    take(merge, delivery(source=1, watermark_ms=70 * S))
+    assert len(merge.take_evicted()) == 1
+    again = Merge(CATALOG, SOURCES)
+    again.restore(merge.applied, merge.state(), [(0, partials(0, {"a": 1}))])
+    assert visits(again).panes == {}
+    assert again.take_evicted() == [(VISITS.key, 0, 0)]
+
+
 def test_a_state_of_metrics_that_are_gone_does_no_harm() -> None:
     again = Merge(CATALOG, SOURCES)
     again.restore(5, MergeState({}, {"gone@1": [0, 10]}), [])

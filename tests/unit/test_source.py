@@ -97,6 +97,38 @@ def test_a_pane_stays_open_until_a_flush_that_takes_no_changes_of_it() -> None:
     assert [one.start_ms for one in made.take_closed(NOW_MS)] == [0]
 
 
+def test_panes_close_in_order_so_that_none_older_than_a_closed_one_has_unpublished_rows() -> None:
+    made = source()
+    read(made, (0, "a"), (10 * S, "a"), (60 * S, "a"))
+    flushed(made)
+    other = source()
+    other.restore(made.applied, made.state(), [one.pane.partials() for one in made.open_panes()])
+    other.highest_ms = 0  # a clock that is behind takes an event into the older of the two
+    read(other, (1 * S, "b"))
+    flushed(other)
+    assert other.take_closed(NOW_MS) == []
+    other.highest_ms = made.highest_ms
+    assert other.take_closed(NOW_MS) == []
+    flushed(other)
+    assert other.take_closed(NOW_MS) == [(VISITS.key, 0), (VISITS.key, 10 * S)]
+
+
+def test_what_is_left_of_a_closed_pane_is_not_restored_but_told_of_to_be_forgotten() -> None:
+    """The deletes of its newest rows may have come through alone."""
+    made = source()
+    read(made, (0, "a"))
+    old = flushed(made)
+    read(made, (0, "a"), (30 * S, "a"))
+    newest = flushed(made)
+    flushed(made)
+    assert made.take_closed(NOW_MS) == [(VISITS.key, 0)]
+    again = source()
+    again.restore(made.applied, made.state(), [*old, *newest])
+    assert held(again) == {30 * S: {"a": 1}}
+    assert again.take_closed(NOW_MS) == [(VISITS.key, 0)]
+    assert again.take_closed(NOW_MS) == []
+
+
 def test_an_event_is_late_by_the_watermark_before_it_and_counted_by_metric() -> None:
     made = source()
     read(made, (0, "a"), (16 * S, "a"), (1 * S, "late"), (10 * S, "in time"))

@@ -72,6 +72,10 @@ class LiveMetric:
         """Take the latest watermark and idle flag of a source partition."""
         self._progress[source] = progress
 
+    def resume(self, watermark_ms: int, sources: int) -> None:
+        """Go on from a watermark that was reached before, with so many sources."""
+        self._sources, self._watermark_ms = sources, watermark_ms
+
     def evict(self, sources: int) -> list[int]:
         """Drop the panes past retention and return their starts, the oldest first."""
         self.watermark_ms(sources)

@@ -12,6 +12,8 @@ from analytics.errors import TransportError
 from analytics.process.pulse import StoodStill
 from analytics.testing import Call, failing_once
 from analytics.transport.records import RecordBatch
+from tables.partition import TablePartition
+from tables.segments import Recovered
 from tests.unit.agents.workers import TOPICS, Kafka, Worker
 from tests.unit.phases import event
 
@@ -142,6 +144,60 @@ async def test_a_partition_that_somebody_else_had_meanwhile_is_taken_over_anew(
     await worker.take_over(0, generation=3)
     assert worker.held() is not held
     assert applied(worker) == 19
+
+
+async def test_a_worker_that_the_group_has_replaced_claims_nothing(
+    start: StartWorker, kafka: Kafka
+) -> None:
+    """It would outbid its successor, of whose claim it has read."""
+    successor = start("another disk")
+    await successor.take_over(0, generation=2)
+    written = dict(kafka.producer.records)
+    stale = start()
+    stale.app.consumer.member = False
+    await stale.take_over(0, generation=1)
+    assert stale.aggregate.partitions.held == {}
+    assert kafka.producer.records == written
+
+
+async def test_the_group_is_asked_once_for_all_partitions_and_after_they_were_read(
+    start: StartWorker, kafka: Kafka
+) -> None:
+    first = start("another disk")
+    await first.take_over(0, 1)
+    kafka.put(0, event(0))
+    await first.read()
+    await first.flush()
+    worker = start()
+    await worker.take_over(0, 1, generation=2)
+    events = [proof for proof in worker.app.consumer.proofs if EVENTS in proof]
+    assert events == [{EVENTS: 0, TP(TOPICS.events, 1): -1}]
+
+
+async def test_a_partition_is_claimed_as_of_the_generation_it_was_given_in(
+    start: StartWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is given it in the next one may read the same changelog."""
+    worker = start()
+    recover = TablePartition.recover
+
+    def recover_late(partition: TablePartition, generation: int) -> Recovered:
+        worker.app.consumer_generation_id = 7
+        return recover(partition, generation)
+
+    monkeypatch.setattr(TablePartition, "recover", recover_late)
+    await worker.aggregate.partitions.take_over([0])
+    assert worker.aggregate.partitions.held == {}
+    assert not worker.kafka.producer.records
+
+
+async def test_a_partition_is_taken_over_anew_where_a_generation_was_missed(worker: Worker) -> None:
+    """Whoever had it then has read the changelog, and may claim it any time now."""
+    held = worker.held()
+    await worker.take_over(0, generation=2)
+    assert worker.held() is held
+    await worker.take_over(0, generation=4)
+    assert worker.held() is not held
 
 
 async def test_a_takeover_that_ends_in_another_generation_owns_nothing(

@@ -1,6 +1,6 @@
 """Owns workers that share a Kafka in memory, each with a disk of its own; asserts nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,6 +40,14 @@ class Consumer:
         self.durable: dict[TP, int] = {}
         self.rereads: list[tuple[TP, int]] = []
         self.ends: dict[TP, int] = {}
+        #: Whether the group still takes this worker for a member.
+        self.member = True
+        self.proofs: list[Mapping[TP, int]] = []
+
+    async def proves(self, durable: Mapping[TP, int]) -> bool:
+        """Note it."""
+        self.proofs.append(durable)
+        return self.member
 
     def mark_durable(self, tp: TP, offset: int) -> None:
         """Note it."""
@@ -125,7 +133,6 @@ class Worker:
         self.app.consumer_generation_id = generation
         for name, phase, topic in self._phases():
             table = self.tables[name]
-            table.app.consumer_generation_id = generation
             for partition in partitions:
                 self._recover(table, partition)
             await phase.take_over(partitions)

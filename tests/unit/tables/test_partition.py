@@ -44,16 +44,15 @@ class Disks:
 
     async def owner(self, of: SegmentTable, generation: int = 1) -> TablePartition:
         """A partition recovered and claimed."""
-        of.app.consumer_generation_id = generation
         partition = TablePartition(of, 0, self.producer)
-        recovered = partition.recover()
+        recovered = partition.recover(generation)
         applied = -1 if recovered.marker is None else recovered.marker.applied
         await partition.flush([], [], applied, b"")
         return partition
 
     def read(self, disk: str) -> Recovered:
         """What a worker with that disk finds."""
-        return TablePartition(self.worker(disk), 0, self.producer).recover()
+        return TablePartition(self.worker(disk), 0, self.producer).recover(1)
 
     def close(self) -> None:
         """Close every store."""
@@ -255,7 +254,18 @@ async def test_an_unreadable_store_is_an_error_of_the_store(disks: Disks) -> Non
     owner = await disks.owner(worker)
     worker.store.write(0, [Entry(owner.owner.marker_key(), b"\xc1")], 9)
     with pytest.raises(StoreError):
-        owner.recover()
+        owner.recover(2)
+
+
+async def test_a_store_that_was_emptied_after_its_recovery_is_not_taken_for_the_state(
+    disks: Disks,
+) -> None:
+    await disks.owner(disks.worker())
+    worker = disks.worker("emptied")
+    worker.recovered_to[0] = 0
+    worker.store.wipe(0)
+    with pytest.raises(StoreError, match="empty now"):
+        TablePartition(worker, 0, disks.producer).recover(2)
 
 
 async def test_the_hooks_of_the_fake_see_every_append(disks: Disks) -> None:

@@ -133,6 +133,24 @@ def test_segments_inherited_from_earlier_owners_go_when_their_pane_closes() -> N
     assert len(changelog.keys(b"m")) == 1
 
 
+def test_a_closed_pane_that_is_not_deleted_yet_comes_back_with_all_of_its_rows_or_none() -> None:
+    """Its newest segment is newer than all that are in force.
+
+    owner 1   #1 pane 0 {a: 1}   #2 pane 10   #3 pane 0 {a: 2}
+    owner 2   closes pane 0, and is not sure enough of itself to delete it
+    """
+    changelog = Changelog()
+    first = changelog.owner(1)
+    old, other = pane(), pane(10)
+    changelog.write(first.flush([counted(old, "a")], [], 0, STATE))
+    changelog.write(first.flush([counted(other, "b")], [], 1, STATE))
+    changelog.write(first.flush([counted(old, "a")], [], 2, STATE))
+    second = changelog.owner(2)
+    changelog.write(second.flush([], [pane_id()], 3, STATE))
+    assert counts(changelog.read())[10] == {"b": 1}
+    assert counts(changelog.read()).get(0, {"a": 2}) == {"a": 2}
+
+
 def test_each_takeover_has_a_greater_epoch() -> None:
     changelog = Changelog()
     epochs = [changelog.owner(generation).owner.epoch for generation in (4, 5, 1, 1)]

@@ -397,6 +397,24 @@ async def test_a_refused_commit_is_no_commit_for_the_state(rig: Rig) -> None:
     assert rig.state.commits == []
 
 
+async def test_a_member_is_proved_by_a_commit_that_nothing_else_hears_of(rig: Rig) -> None:
+    assert await rig.consumer.proves({EVENTS: 4, OTHER_EVENTS: -1})
+    assert rig.thread.commits == [{EVENTS: 5, OTHER_EVENTS: 0}]
+    assert rig.state.commits == []
+    rig.thread.accepts = False
+    assert not await rig.consumer.proves({EVENTS: 4})
+
+
+async def test_nobody_is_proved_a_member_of_what_is_not_assigned_or_joined_anew(rig: Rig) -> None:
+    assert not await rig.consumer.proves({TP("events", 7): 1})
+    rig.thread.during_commit = lambda: rig.thread.assigned.discard(EVENTS)
+    assert not await rig.consumer.proves({EVENTS: 1})
+    await rig.consumer.on_partitions_revoked({OTHER_EVENTS})
+    before = len(rig.thread.commits)
+    assert not await rig.consumer.proves({OTHER_EVENTS: 1})
+    assert len(rig.thread.commits) == before
+
+
 async def test_a_partition_that_was_revoked_under_a_commit_is_not_called_committed(
     rig: Rig,
 ) -> None:
