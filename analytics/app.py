@@ -61,6 +61,10 @@ WATCH_SECONDS = 5.0
 MAX_POLL_INTERVAL_SECONDS = 86_400.0
 
 
+#: How long a worker may take to end, in order or not, before it is ended.
+END_SECONDS_MAX = 20.0
+
+
 class WorkerCursor:
     """What the consumer asks and tells, passed on to the phase whose topic it is."""
 
@@ -117,8 +121,14 @@ class StreamApp(faust.App):
         for timer in self.timers:
             await self.add_runtime_dependency(timer)
 
+    def _crash(self, reason: BaseException) -> None:
+        """Nothing that is under way has to be waited for: what is durable stays so."""
+        self.pulse.end_within(END_SECONDS_MAX)
+        super()._crash(reason)
+
     async def on_stop(self) -> None:
         """Flush and commit while the partitions are still ours."""
+        self.pulse.end_within(END_SECONDS_MAX)
         if self.tables.actives_ready and not self.rebalancing and not self.crashed:
             await self.cursor.before_revoke()
             await self.consumer.commit()
@@ -146,6 +156,7 @@ def create_app(configuration: Configuration) -> StreamApp:
     for table, phase in ((panes, aggregate.partitions), (merged, merge.partitions)):
         table.take_over = phase.take_over
         table.release = phase.release
+        table.identify = producer.topic_id
     phases: dict[str, Partitions[Any]] = {
         topics.events: aggregate.partitions,
         topics.partials: merge.partitions,

@@ -12,13 +12,14 @@ import faust
 from faust.stores.base import Store as FaustStore
 from faust.types import TP, AppT, EventT, TopicT
 
-from analytics.errors import StoreError
+from analytics.errors import AnalyticsError, StoreError
 from analytics.transport.records import KeyedRecord, RecordBatch, RecordBatchSchema
 from tables.segments import Entry
 from tables.store import Store
 
 TakeOver = Callable[[frozenset[int]], Awaitable[None]]
 Release = Callable[[frozenset[int]], None]
+Identify = Callable[[str], Awaitable[bytes | None]]
 
 
 class SegmentStore(FaustStore[bytes, bytes]):
@@ -87,6 +88,7 @@ class SegmentTable(faust.Table[bytes, bytes]):
 
     ``take_over`` gets the active partitions once their changelog is read; only when it returns
     does Faust seek and start the stream. ``release`` gets the partitions that are gone.
+    ``identify`` tells the id of a topic, None when there is no such topic.
     """
 
     def __init__(self, app: AppT, *, name: str, partitions: int, directory: Path) -> None:
@@ -104,6 +106,7 @@ class SegmentTable(faust.Table[bytes, bytes]):
         self.store = Store(directory / name)
         self.take_over: TakeOver | None = None
         self.release: Release | None = None
+        self.identify: Identify | None = None
         #: By partition, the newest offset on the changelog when it was last recovered, -1 for none.
         self.recovered_to: dict[int, int] = {}
         #: The same of what this worker has appended since.
@@ -171,6 +174,23 @@ class SegmentTable(faust.Table[bytes, bytes]):
         for tp in revoked:
             if tp.topic == topic:
                 self.store.close(tp.partition)
+        try:
+            await self._follow()
+        except AnalyticsError as error:
+            self._failed = True
+            await self.app.crash(error)
+
+    async def _follow(self) -> None:
+        """Before its recovery: see to it that no offset of a changelog that is gone is believed."""
+        if self.identify is None:
+            return
+        changelog = await self.identify(self.changelog_topic_name)
+        if changelog is None:
+            raise StoreError(
+                f"{self.changelog_topic_name} is gone: start the worker again, and it makes the "
+                "topic and writes its state anew"
+            )
+        self.store.follow(changelog)
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
         """Take over the active partitions, or crash: Faust drops exceptions raised here."""

@@ -9,8 +9,18 @@ import structlog
 from analytics.errors import StoreError
 from analytics.process import crash
 from analytics.transport.producer import DurableProducer
+from analytics.transport.topic_ids import NO_ID
 from tables.changelog import SegmentTable
-from tables.segments import Change, Entry, Owner, PaneId, Recovered, SegmentLog, recover
+from tables.segments import (
+    Change,
+    Entry,
+    Owner,
+    PaneId,
+    Recovered,
+    SegmentLog,
+    newest_epoch,
+    recover,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -28,6 +38,7 @@ class TablePartition:
         self._partition = partition
         self._producer = producer
         self._log: SegmentLog | None = None
+        self._changelog = NO_ID
         #: The store has what the changelog has lost; the next write puts it back.
         self._ahead = False
 
@@ -42,7 +53,8 @@ class TablePartition:
         ``generation`` is the group's in which the partition was given to this worker.
 
         A store that is ahead of its changelog has outlived it: the topic was deleted, or a broker
-        lost its newest records. The next flush then writes all of the state.
+        lost its newest records. The next flush then writes all of the state, unless another worker
+        has written a newer one meanwhile.
 
         Raises StoreError when the store cannot be read; it is wiped, so that the next recovery
         rebuilds it.
@@ -56,14 +68,16 @@ class TablePartition:
                 f"{self._table.changelog_topic_name}-{partition} was read into a store that is "
                 "empty now: start the worker again, and it reads all of it"
             )
+        self._changelog = store.changelog
         try:
-            recovered = recover(store.entries(partition), os.urandom(8), generation)
+            entries, outlived = self._entries()
+            recovered = recover(entries, os.urandom(8), generation)
         except StoreError:
             store.wipe(partition)
             raise
         crash.at(f"{self._table.name}.recovered")
         self._log = recovered.log
-        self._ahead = held is not None and newest is not None and held > newest
+        self._ahead = outlived or (held is not None and newest is not None and held > newest)
         if self._ahead:
             log.warning(
                 "writes the whole state: its changelog is behind the store",
@@ -74,6 +88,17 @@ class TablePartition:
             )
             self._log.rewrite(recovered.segments)
         return recovered
+
+    def _entries(self) -> tuple[Iterable[tuple[bytes, bytes]], bool]:
+        """What there is to recover from, and whether some of it is not on the changelog."""
+        store, partition = self._table.store, self._partition
+        outlived = store.outlived(partition)
+        if not outlived:
+            return store.entries(partition), False
+        held = dict(store.entries(partition))
+        if newest_epoch(outlived) <= newest_epoch(held):
+            return held.items(), False
+        return (held | outlived).items(), True
 
     def still_ours(self) -> bool:
         """Whether nobody took over since our last flush, going by what the changelog brought."""
@@ -123,6 +148,8 @@ class TablePartition:
         """Write to the store what is on the changelog; False when that is not the one we know."""
         store = self._table.store
         held = store.offset(self._partition)
+        if store.changelog != self._changelog:
+            return False
         if held is not None and 0 <= offset <= held and not self._ahead:
             return False
         if offset < 0 or offset - len(entries) > (-1 if held is None else held):
@@ -138,6 +165,7 @@ class TablePartition:
             )
             return True
         store.write(self._partition, entries, offset)
+        store.forget_outlived(self._partition)
         self._table.appended_to[self._partition] = offset
         self._ahead = False
         return True

@@ -282,6 +282,12 @@ def recover(entries: Iterable[tuple[bytes, bytes]], nonce: bytes, generation: in
     return Recovered(best, marker, tuple(live), log)
 
 
+def newest_epoch(keys: Iterable[bytes]) -> int:
+    """The epoch of the newest marker among keys of entries, 0 while there is none."""
+    markers = (_MARKER_KEY.unpack(key) for key in keys if key[:1] == b"m")
+    return max((epoch for _, epoch, _ in markers), default=0)
+
+
 def _next_epoch(owners: Iterable[Owner], generation: int) -> int:
     newest_round = max((owner.epoch >> _GENERATION_BITS for owner in owners), default=0)
     return (newest_round + 1) << _GENERATION_BITS | generation % (1 << _GENERATION_BITS)

@@ -15,6 +15,7 @@ import xxhash
 from rocksdict import AccessType, BlockBasedOptions, Cache, Options, Rdict, WriteBatch
 
 from analytics.errors import StoreError
+from analytics.transport.topic_ids import ID_BYTES, NO_ID
 from tables.segments import Entry
 
 log = structlog.get_logger(__name__)
@@ -22,7 +23,7 @@ log = structlog.get_logger(__name__)
 #: Bookkeeping: the changelog offset up to which a database holds the changelog, and what it then
 #: holds.
 OFFSET_KEY = b"o"
-_HELD = struct.Struct(">QQ")
+_HELD = struct.Struct(f">QQ{ID_BYTES}s")
 _SUM_MASK = (1 << 64) - 1
 
 WRITE_BUFFER_BYTES = 8 << 20
@@ -59,6 +60,7 @@ class _Held(NamedTuple):
 
     offset: int
     sum: int
+    changelog: bytes = NO_ID
 
     @classmethod
     def of(cls, value: bytes) -> Self:
@@ -84,8 +86,46 @@ class Store:
         self._open: dict[int, Rdict] = {}
         # Flushes write from threads while the event loop opens and closes partitions.
         self._lock = threading.RLock()
+        self._changelog = NO_ID
         # One cache for all partitions: RocksDB's default would be one of its own for each.
         self._cache = Cache(BLOCK_CACHE_BYTES)
+
+    @property
+    def changelog(self) -> bytes:
+        """The id of the changelog that is followed."""
+        return self._changelog
+
+    def follow(self, changelog: bytes) -> None:
+        """From here on offsets are those of the changelog with this id, 16 bytes.
+
+        A database that holds another one's is set aside: see `outlived`. `NO_ID` stands for any.
+        """
+        with self._lock:
+            if changelog != self._changelog:
+                self.close_all()
+                self._changelog = changelog
+
+    def outlived(self, partition: int) -> dict[bytes, bytes]:
+        """What a partition held of a changelog that is gone, until `forget_outlived`.
+
+        Nothing where it cannot be read.
+        """
+        path = self._outlived_path(partition)
+        if not path.exists():
+            return {}
+        try:
+            database = self._rocksdb(path)
+            try:
+                return dict(self._entries(database, path))
+            finally:
+                database.close()
+        except Exception as error:  # rocksdict raises plain Exception for everything
+            log.warning("passed over a broken store", path=str(path), error=str(error))
+            return {}
+
+    def forget_outlived(self, partition: int) -> None:
+        """What it held has been written to the changelog that is followed, or is of no use."""
+        shutil.rmtree(self._outlived_path(partition), ignore_errors=True)
 
     def offset(self, partition: int) -> int | None:
         """Newest changelog offset this partition holds, None when it holds nothing."""
@@ -139,7 +179,7 @@ class Store:
             else:
                 batch.put(key, value)
                 total += _hash(key, value)
-        batch.put(OFFSET_KEY, _Held(offset, total & _SUM_MASK).pack())
+        batch.put(OFFSET_KEY, _Held(offset, total & _SUM_MASK, self._changelog).pack())
         return batch
 
     def entries(self, partition: int, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
@@ -148,8 +188,13 @@ class Store:
         Raises StoreError when not all of them can be read; without a prefix also when they are not
         all that was written.
         """
+        return self._entries(self._database(partition), self._path(partition), prefix)
+
+    def _entries(
+        self, database: Rdict, path: Path, prefix: bytes = b""
+    ) -> Iterator[tuple[bytes, bytes]]:
         held, total = _Held(0, 0), 0
-        cursor = self._database(partition).iter()
+        cursor = database.iter()
         cursor.seek(prefix)
         while cursor.valid():
             key, value = cast(bytes, cursor.key()), cast(bytes, cursor.value())
@@ -165,9 +210,9 @@ class Store:
         try:
             cursor.status()
         except Exception as error:  # rocksdict raises plain Exception for corruption
-            raise StoreError(f"{self._name(partition)} is unreadable: {error}") from error
+            raise StoreError(f"{path} is unreadable: {error}") from error
         if not prefix and held.sum != total & _SUM_MASK:
-            raise StoreError(f"{self._name(partition)} has not all of what was written to it")
+            raise StoreError(f"{path} has not all of what was written to it")
 
     def close(self, partition: int) -> None:
         """Close a partition's database, if open, so that another process may take it."""
@@ -197,11 +242,19 @@ class Store:
     def _path(self, partition: int) -> Path:
         return self._directory / str(partition)
 
+    def _outlived_path(self, partition: int) -> Path:
+        return self._directory / f"{partition}.outlived"
+
     def _database(self, partition: int) -> Rdict:
         with self._lock:
             database = self._open.get(partition)
             if database is None:
-                database = self._open[partition] = self._opened(partition)
+                database = self._opened(partition)
+                if self._is_foreign(database):
+                    database.close()
+                    self._set_aside(partition)
+                    database = self._opened(partition)
+                self._open[partition] = database
             return database
 
     def _opened(self, partition: int) -> Rdict:
@@ -222,6 +275,19 @@ class Store:
                 return self._rocksdb(path)
             except Exception as again:
                 raise StoreError(f"{path} cannot be opened: check the disk ({again})") from again
+
+    def _is_foreign(self, database: Rdict) -> bool:
+        try:
+            value = database.get(OFFSET_KEY)
+            changelog = NO_ID if value is None else _Held.of(value).changelog
+        except Exception:  # rocksdict raises plain Exception; `offset` will see that it is broken
+            return False
+        return NO_ID not in (changelog, self._changelog) and changelog != self._changelog
+
+    def _set_aside(self, partition: int) -> None:
+        log.warning("set a store aside: its changelog is gone", path=self._name(partition))
+        self.forget_outlived(partition)
+        self._path(partition).rename(self._outlived_path(partition))
 
     def _rocksdb(self, path: Path) -> Rdict:
         options = Options(raw_mode=True)

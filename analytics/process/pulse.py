@@ -42,6 +42,7 @@ class Pulse:
         #: Beats since the loop last came round. Beats, not seconds: a pause is not its fault.
         self._beats_unanswered = 0
         self._beat_at = clock.monotonic()
+        self._end_at = float("inf")
         self._still = 0.0
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
@@ -56,6 +57,13 @@ class Pulse:
         """End the process when ``loop``, which must be running, is blocked beyond the maximum."""
         self._loop = loop
         self._answer()
+
+    def end_within(self, seconds: float) -> None:
+        """End the process when it has not ended by then, or `stop` was called.
+
+        What it waits for, a broker or a disk, may never answer. The first call counts.
+        """
+        self._end_at = min(self._end_at, clock.monotonic() + seconds)
 
     def stop(self) -> None:
         """Beat no more; `check` then has nothing to say."""
@@ -77,10 +85,12 @@ class Pulse:
         while not self._stopped.wait(BEAT_SECONDS):
             self._note()
             self._beat_at = clock.monotonic()
+            if self._beat_at > self._end_at:
+                self._end("this worker does not come to an end; it is ended")
             if self._loop is not None:
                 self._beats_unanswered += 1
                 if self._beats_unanswered * BEAT_SECONDS > self._blocked_max:
-                    self._end()
+                    self._end("the event loop is blocked; this worker ends")
 
     def _note(self) -> None:
         # The longest pause is kept: a beat after waking up must not hide it.
@@ -92,10 +102,9 @@ class Pulse:
         if self._loop is not None:
             self._loop.call_later(BEAT_SECONDS, self._answer)
 
-    def _end(self) -> None:
+    def _end(self, reason: str) -> None:
         # Nothing can be flushed without the loop, and nothing has to be: the next owner takes up
         # at the last flush.
-        seconds = self._beats_unanswered * BEAT_SECONDS
-        log.error("the event loop is blocked; this worker ends", seconds=seconds)
+        log.error(reason, loop_silent_seconds=self._beats_unanswered * BEAT_SECONDS)
         faulthandler.dump_traceback()
         os._exit(1)

@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownError
 
 from analytics.errors import TransportError
+from analytics.transport.topic_ids import topic_ids
 
 log = structlog.get_logger(__name__)
 
@@ -114,6 +115,17 @@ class DurableProducer:
         if self._producer is not None:
             producer, self._producer = self._producer, None
             await producer.stop()
+
+    async def topic_id(self, topic: str) -> bytes | None:
+        """The id of a topic, `NO_ID` where brokers know none; None when there is no such topic.
+
+        Raises TransportError when no broker answers.
+        """
+        try:
+            return (await topic_ids(self._started().client, [topic])).get(topic)
+        except KafkaError as error:
+            message = f"no broker tells the id of {topic}: {error}"
+            raise TransportError(message, recoverable=True) from error
 
     async def append(
         self, topic: str, partition: int, entries: Sequence[tuple[bytes, bytes | None]]

@@ -7,6 +7,7 @@ from typing import ClassVar, NamedTuple, Protocol
 from analytics.core.delivery import Delivery, decode_delivery
 from analytics.topics import Topics, owner_partition
 from analytics.transport.producer import Outgoing
+from analytics.transport.topic_ids import NO_ID
 from tables.segments import Entry
 from tests.property.pipeline.oracle import CATALOG, EVENTS_MAX, Line, Record, Rows, add, panes_of
 
@@ -161,6 +162,15 @@ class Store:
     def __init__(self) -> None:
         self._entries: dict[int, dict[bytes, bytes]] = {}
         self._offsets: dict[int, int] = {}
+        #: Here no changelog is ever made anew.
+        self.changelog = NO_ID
+
+    def outlived(self, _: int) -> dict[bytes, bytes]:
+        """What was held of a former changelog."""
+        return {}
+
+    def forget_outlived(self, _: int) -> None:
+        """There is none."""
 
     def offset(self, partition: int) -> int | None:
         """Newest changelog offset held, None when nothing is."""

@@ -1,5 +1,6 @@
 """A table partition over a changelog in memory and a real store, crashes included."""
 
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from analytics.errors import StoreError, TransportError
 from analytics.testing import Call, MemoryProducer, failing_once
+from analytics.transport.topic_ids import NO_ID
 from tables.changelog import SegmentTable
 from tables.partition import TablePartition
 from tables.segments import Entry, Recovered
@@ -14,6 +16,7 @@ from tests.unit.tables.rows import counted, counts, pane
 from tests.unit.tables.table import table
 
 TOPIC = "worker-panes-changelog"
+OLD, NEW = b"o" * 16, b"n" * 16
 
 
 class Disks:
@@ -24,12 +27,13 @@ class Disks:
         self._tables: list[SegmentTable] = []
         self.producer = MemoryProducer()
 
-    def worker(self, disk: str = "first") -> SegmentTable:
+    def worker(self, disk: str = "first", changelog: bytes = NO_ID) -> SegmentTable:
         """A worker that has just recovered from what is on its disk and on the changelog."""
         for one in self._tables:
             one.store.close_all()
         made = table(self._path / disk)
         self._tables.append(made)
+        made.store.follow(changelog)
         self.recover(made)
         return made
 
@@ -266,6 +270,56 @@ async def test_a_store_that_was_emptied_after_its_recovery_is_not_taken_for_the_
     worker.store.wipe(0)
     with pytest.raises(StoreError, match="empty now"):
         TablePartition(worker, 0, disks.producer).recover(2)
+
+
+async def test_a_state_that_has_outlived_its_changelog_is_written_to_the_new_one(
+    disks: Disks,
+) -> None:
+    worker = disks.worker(changelog=OLD)
+    owner = await disks.owner(worker)
+    await owner.flush([counted(pane(), "ab")], [], 3, b"state")
+    disks.producer.records.clear()
+    again = disks.worker(changelog=NEW)
+    await disks.owner(again)
+    assert again.store.outlived(0) == {}
+    assert counts(disks.read("empty")) == {0: {"a": 1, "b": 1}}
+
+
+async def test_of_a_state_that_has_outlived_its_changelog_and_a_newer_one_the_newer_counts(
+    disks: Disks,
+) -> None:
+    """Another worker has written the new changelog meanwhile, beyond the offset held here.
+
+    old log   claim 1 ─ 4 flushes: held up to offset 8
+    new log   claim 2 by a worker with the same, then more flushes
+    """
+    worker = disks.worker(changelog=OLD)
+    owner = await disks.owner(worker)
+    of = pane()
+    for applied in range(4):
+        await owner.flush([counted(of, "a")], [], applied, b"")
+    shutil.copytree(disks._path / "first", disks._path / "standby")
+    disks.producer.records.clear()
+    standby = table(disks._path / "standby")
+    standby.store.follow(NEW)
+    other = await disks.owner(standby, generation=2)
+    for applied in range(4, 9):
+        await other.flush([counted(of, "a")], [], applied, b"")
+    standby.store.close_all()
+    again = disks.worker(changelog=NEW)
+    assert counts(TablePartition(again, 0, disks.producer).recover(3)) == {0: {"a": 9}}
+
+
+async def test_a_flush_that_lands_on_a_changelog_made_anew_is_not_taken_for_durable(
+    disks: Disks,
+) -> None:
+    worker = disks.worker(changelog=OLD)
+    owner = await disks.owner(worker)
+    disks.producer.records.clear()
+    worker.store.follow(NEW)
+    with pytest.raises(StoreError, match="deleted"):
+        await owner.flush([counted(pane(), "a")], [], 3, b"")
+    assert disks.read("empty").marker is None
 
 
 async def test_the_hooks_of_the_fake_see_every_append(disks: Disks) -> None:

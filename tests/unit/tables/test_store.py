@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from rocksdict import Options, Rdict
 
 from analytics.errors import StoreError
+from analytics.transport.topic_ids import NO_ID
 from tables.segments import Entry
 from tables.store import Store
 
 VALUE = bytes(range(256))
+OLD, NEW = b"o" * 16, b"n" * 16
 
 
 @pytest.fixture
@@ -223,3 +225,43 @@ def test_an_open_store_takes_a_bounded_number_of_files_and_bytes(
         store.write(0, [Entry(b"s%d" % (number % 4), bytes(200_000))], number)
     size = sum(file.stat().st_size for file in (tmp_path / "panes" / "0").iterdir())
     assert size < 40 << 20  # 13 MB were written, of which 0.8 MB count
+
+
+def of_the_old_changelog(directory: Path) -> Store:
+    """A store that holds two entries of a changelog, and is told of another one."""
+    store = Store(directory)
+    store.follow(OLD)
+    store.write(0, [Entry(b"m1", VALUE), Entry(b"s1", VALUE)], 70)
+    store.follow(NEW)
+    return store
+
+
+def test_an_offset_of_a_changelog_that_is_gone_is_none_of_the_new_one(tmp_path: Path) -> None:
+    """The new one may have grown beyond it."""
+    store = of_the_old_changelog(tmp_path)
+    assert (store.offset(0), held(store)) == (None, [])
+    assert store.outlived(0) == {b"m1": VALUE, b"s1": VALUE}
+    store.write(0, [Entry(b"m2", VALUE)], 3)
+    store.close_all()
+    again = Store(tmp_path)
+    again.follow(NEW)
+    assert again.offset(0) == 3
+    assert again.outlived(0).keys() == {b"m1", b"s1"}
+    again.forget_outlived(0)
+    assert again.outlived(0) == {}
+    again.close_all()
+
+
+def test_a_changelog_without_an_id_is_taken_for_the_one_that_was_followed(tmp_path: Path) -> None:
+    store = of_the_old_changelog(tmp_path)
+    store.follow(NO_ID)
+    assert store.offset(0) == 70
+    store.close_all()
+
+
+def test_a_broken_store_of_a_changelog_that_is_gone_is_passed_over(tmp_path: Path) -> None:
+    store = of_the_old_changelog(tmp_path)
+    assert store.offset(0) is None
+    overwrite(next((tmp_path / "0.outlived").glob("*.sst")), 0, 60)
+    assert store.outlived(0) == {}
+    store.close_all()
