@@ -225,7 +225,10 @@ class Pane:
         )
 
     def replace(self, partials: Partials) -> Rows:
-        """Put a snapshot's rows in the place of those held, mark them dirty, return their rows.
+        """Put a snapshot's rows in the place of those held, and return where they are.
+
+        Those that changed are dirty. Every event raises the count of its row, so a row with the
+        same count is the same: a new owner publishes all it has, and little of it is news.
 
         The caller sees to it that a snapshot is never replaced by an older one. Keys must differ
         from one another, as those of a snapshot do. ValueError if the snapshot keeps other columns
@@ -233,10 +236,10 @@ class Pane:
         is the latest whatever the order in which a store gives the snapshots back.
         """
         self._check(partials)
-        add = self._index.add
-        rows = np.fromiter(map(add, partials.keys), np.intp, len(partials.keys))
+        rows = np.array(self._index.add_all(partials.keys), np.intp)
         self._grow()
-        self._dirty[rows] = True
+        counts = np.frombuffer(partials.columns["count"], COLUMNS["count"].dtype)
+        self._dirty[rows] |= self._columns["count"][rows] != counts
         for name, column in self._columns.items():
             column[rows] = np.frombuffer(partials.columns[name], COLUMNS[name].dtype)
         for held, packed in ((self._bins, partials.bins), (self._registers, partials.registers)):

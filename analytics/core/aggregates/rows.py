@@ -1,6 +1,11 @@
 """Owns which row of a pane a series has, and the limit on their number; it knows no values."""
 
+from collections.abc import Sequence
+from itertools import count
+from typing import TypeVar
+
 Key = tuple[str, ...]
+T = TypeVar("T")
 
 OTHER = "__other__"
 """Stands in every dimension of the series that takes what `max_series` leaves no row for."""
@@ -36,9 +41,34 @@ class RowIndex(dict[Key, int]):
         return self.add(key)
 
     def add(self, key: Key) -> int:
-        """The row of `key`, given one beyond every limit if it has none (for restoring a state)."""
-        row = self.get(key)
-        if row is None:
-            row = self[key] = len(self.keys_by_row)
-            self.keys_by_row.append(key)
+        """The row of a key that has none yet, beyond every limit."""
+        row = self[key] = len(self.keys_by_row)
+        self.keys_by_row.append(key)
         return row
+
+    def add_all(self, keys: Sequence[Key]) -> list[int]:
+        """The rows of `keys`, given beyond every limit to those that have none: for a state."""
+        rows, added = numbered(self, keys)
+        self.keys_by_row.extend(added)
+        return rows
+
+
+def numbered(numbers: dict[T, int], keys: Sequence[T]) -> tuple[list[int], list[T]]:
+    """The numbers of `keys`, new ones getting the next, and the new ones in their order.
+
+    Where all are new, or none, it is one pass of C: a state with a million series is read back by
+    this, and looking such a key up costs more than all else that is done with it.
+    """
+    known = len(numbers)
+    found = list(map(numbers.setdefault, keys, count(known)))
+    added = len(numbers) - known
+    if added in (0, len(keys)):
+        return found, list(keys) if added else []
+    new: list[T] = []
+    for place, (key, number) in enumerate(zip(keys, found, strict=True)):
+        if number >= known:
+            if number == known + place:  # the first of its kind, numbered as if all were new
+                numbers[key] = known + len(new)
+                new.append(key)
+            found[place] = numbers[key]
+    return found, new

@@ -1,18 +1,17 @@
 """Owns the numbering of a metric's series and their dictionary-coded dimensions, not values."""
 
-from collections.abc import Iterable, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-Key = tuple[str, ...]
+from analytics.core.aggregates.rows import Key, numbered
+
 Codes = NDArray[np.int32]
 
 _SERIES_MIN = 16
 
-T = TypeVar("T")
 Number = TypeVar("Number", bound=np.generic)
 
 
@@ -41,16 +40,12 @@ class SeriesIndex:
         """The key of the series with this id."""
         return tuple(each.labels[each.codes[series]] for each in self._dictionaries)
 
-    def add(self, keys: Iterable[Key]) -> Codes:
+    def add(self, keys: Sequence[Key]) -> Codes:
         """The ids of `keys`, in their order; new keys get the next ids."""
-        ids = self._ids
-        known = len(ids)
-        found = np.array([ids.setdefault(key, len(ids)) for key in keys], np.int32)
-        if len(ids) > known:
-            added = _newest(ids, len(ids) - known)
-            for dictionary, texts in zip(self._dictionaries, zip(*added, strict=True), strict=True):
-                dictionary.extend(texts)
-        return found
+        ids, added = numbered(self._ids, keys)
+        for place, dictionary in enumerate(self._dictionaries):
+            dictionary.extend([key[place] for key in added])
+        return np.array(ids, np.int32)
 
     def codes(self, dimension: int) -> Codes:
         """The code of every series in a dimension: `labels(dimension)[code]` is its text."""
@@ -93,10 +88,8 @@ class _Dictionary:
         return self._codes[: self._n]
 
     def extend(self, texts: Sequence[str]) -> None:
-        by_label = self._codes_by_label
-        known = len(by_label)
-        codes = [by_label.setdefault(text, len(by_label)) for text in texts]
-        self.labels.extend(_newest(by_label, len(by_label) - known))
+        codes, added = numbered(self._codes_by_label, texts)
+        self.labels.extend(added)
         n = self._n + len(codes)
         self._codes = grown(self._codes, n)
         self._codes[self._n : n] = codes
@@ -121,8 +114,3 @@ def grown(array: NDArray[Number], n: int) -> NDArray[Number]:
     longer = np.empty(max(n, 2 * len(array)), array.dtype)
     longer[: len(array)] = array
     return longer
-
-
-def _newest(numbered: dict[T, int], n: int) -> list[T]:
-    """The last `n` keys in the order they came; costs what `n` costs, not what the dict does."""
-    return list(islice(reversed(numbered), n))[::-1]

@@ -111,6 +111,16 @@ def test_replaced_rows_are_dirty_so_that_they_can_be_passed_on() -> None:
     assert pane.dirty == 1
 
 
+def test_a_row_that_comes_again_as_it_was_is_no_news() -> None:
+    """A new owner publishes all it has, and what is known of it need not be written again."""
+    pane = Pane(spec(), 0)
+    pane.replace(folded([Event(("a",)), Event(("b",))]).partials())
+    pane.take_dirty()
+    pane.replace(folded([Event(("a",)), Event(("b",)), Event(("b",))]).partials())
+    dirty = pane.take_dirty()
+    assert dirty is not None and dirty.keys == [("b",)]
+
+
 def test_a_restored_pane_takes_rows_beyond_a_limit_that_was_lowered_since() -> None:
     pane = Pane(spec(max_series=1), 0)
     pane.replace(folded([Event((key,)) for key in "abc"]).partials())
