@@ -209,6 +209,14 @@ class Partitions(Generic[W]):
             for held in self.held.values()
         }
 
+    def unflushed(self) -> dict[TP, int]:
+        """How far each partition is flushed that has taken in more than that."""
+        return {
+            self._tp(held): held.flushed
+            for held in self.held.values()
+            if held.work.applied > held.flushed
+        }
+
     def position(self, partition: int) -> int | None:
         """Offset to read from; None when nothing was ever applied."""
         held = self.held.get(partition)

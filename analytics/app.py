@@ -165,7 +165,12 @@ def create_app(configuration: Configuration) -> StreamApp:
     app.settings = settings
     app.durable = producer
     app.cursor = WorkerCursor(phases)
-    watching = Watching(app, phases.values(), Progress(STALLED_SESSIONS * session))
+    watching = Watching(
+        app,
+        phases.values(),
+        Progress(STALLED_SESSIONS * session),
+        lambda: producer.topic_id(topics.events),
+    )
     app.timers = tuple(Ticking(phase.flush_all, interval) for phase in phases.values())
     app.watch = Ticking(watching.look, WATCH_SECONDS)
     app.pulse = pulse

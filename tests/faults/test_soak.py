@@ -201,6 +201,7 @@ def _break_things(soak: Soak) -> None:
     run = soak.run
     while time.monotonic() < until or run.fired_times < FAULTS_MIN or run.acked < EVENTS_MIN:
         fault = soak.chance.choice(FAULTS)
+        soak.tell(f"{run.fired_times + 1} {fault.__name__} ...")
         fault(soak)
         run.fired()
         seconds = run.wait_fresh(FRESH_SECONDS_MAX)

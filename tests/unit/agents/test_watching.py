@@ -1,5 +1,6 @@
 """What counts as a partition that stands still: only what was seen to wait, and by whom."""
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,7 +8,9 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 from faust.types import TP
 
+from agents import watching
 from agents.watching import Watching
+from analytics.errors import TransportError
 from analytics.process.progress import Progress, Stalled
 
 EVENTS = TP("events", 0)
@@ -29,12 +32,24 @@ class Rig:
             consumer_generation_id=1,
         )
         phases: Any = [self]
-        self.watching = Watching(self.app, phases, Progress(60.0, lambda: self.seconds))
+        self.flushed: dict[TP, int] = {}
+        self.hangs = False
+        progress = Progress(60.0, lambda: self.seconds)
+        self.watching = Watching(self.app, phases, progress, self._broker)
 
     def places(self) -> dict[TP, int]:
         return {EVENTS: self.place} if self.held else {}
 
+    def unflushed(self) -> dict[TP, int]:
+        return self.flushed
+
+    async def _broker(self) -> None:
+        if not self.answers:
+            raise TransportError("no broker", recoverable=True)
+
     async def _ends(self, *of: TP) -> dict[TP, int]:
+        if self.hangs:
+            await asyncio.Event().wait()
         if not self.answers:
             raise KafkaConnectionError
         return dict.fromkeys(of, self.end)
@@ -59,6 +74,33 @@ async def test_one_that_is_read_or_has_nothing_to_read_does_not(rig: Rig) -> Non
     for rig.place in range(5, 10):
         await rig.look(50)
     await rig.look(500)
+
+
+async def test_a_flush_that_gets_nowhere_beside_a_broker_that_answers_ends_the_worker(
+    rig: Rig,
+) -> None:
+    """Reading goes on, so that nothing else shows it."""
+    rig.flushed = {EVENTS: 3}
+    rig.place = 9
+    await rig.look(0)
+    rig.flushed = {EVENTS: 4}
+    await rig.look(59)
+    with pytest.raises(Stalled, match=r"flushing events-0 .* \(at 4\)"):
+        await rig.look(61)
+
+
+async def test_a_consumer_that_does_not_answer_while_the_broker_does_ends_the_worker(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "ANSWER_SECONDS_MAX", 0.01)
+    rig.hangs = True
+    await rig.look(0)
+    rig.answers = False
+    await rig.look(100)  # then it is the broker
+    rig.answers = True
+    await rig.look(0)
+    with pytest.raises(Stalled, match="the consumer"):
+        await rig.look(61)
 
 
 async def test_a_broker_that_was_away_is_not_the_partitions_fault(rig: Rig) -> None:
