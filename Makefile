@@ -87,8 +87,9 @@ bench: install-dev ## run the benchmarks (ARGS='NAME')
 test: install-dev ## run the default tests (ARGS='-k name')
 	@$(BIN)/python -m pytest -q $(ARGS)
 
+# They mostly wait, for sessions to end and servers to come back: so two at a time.
 faults: install-dev ## break workers, brokers, disks and data, once each (ARGS='-k disk')
-	@$(BIN)/python -m pytest -q -m "faults and not slow" tests/faults $(ARGS)
+	@$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "faults and not slow" tests/faults $(ARGS)
 
 faults-long: install-dev ## the same as often as docs/reliability.md says, and an hour at random
 	@$(BIN)/python -m pytest -q -m faults --faults-long tests/faults $(ARGS)

@@ -3,8 +3,9 @@
 import shlex
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import click
@@ -14,6 +15,7 @@ from benchmarks import events, freshness, pipeline, report
 from benchmarks.core import dedup
 from benchmarks.machine import machine, versions
 from benchmarks.results import Figures, Result, WrongResult, save, show
+from benchmarks.rivals import catalogue
 
 Measured = tuple[list[Figures], list[Figures]]
 
@@ -21,6 +23,15 @@ _json = click.option(
     "--json", "file", type=click.Path(path_type=Path), help="Write the result there as well."
 )
 _seed = click.option("--seed", default=42, show_default=True, help="Of the generated events.")
+
+
+def _selected(
+    context: click.Context, option: click.Parameter, names: str | None
+) -> tuple[str, ...]:
+    try:
+        return pipeline.selected(names)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 @click.group()
@@ -32,27 +43,45 @@ def main() -> None:
 
 
 @main.command("pipeline")
-@click.option("--events", default=400_000, show_default=True, help="Events for `ours`.")
-@click.option("--stock-events", default=20_000, show_default=True, help="Events for `faust`.")
+@click.option("--events", default=400_000, show_default=True, help="Events for most candidates.")
+@click.option("--long-events", default=2_000_000, show_default=True, help="For slow starters.")
+@click.option("--stock-events", default=20_000, show_default=True, help="Events for the slow ones.")
 @click.option("--framing", "framings", multiple=True, type=click.IntRange(1), default=(1, 100))
 @click.option("--repeats", type=click.IntRange(1), default=3, show_default=True)
 @click.option("--compression", type=click.Choice(("none", "lz4")), default="none")
-@click.option("--only", type=click.Choice(pipeline.CANDIDATES), help="Leave the others out.")
+@click.option(
+    "--only",
+    "names",
+    callback=_selected,
+    metavar="NAME,NAME",
+    help=f"Leave the others out. Of {', '.join(pipeline.CANDIDATES)}.",
+)
 @click.option("--profile", is_flag=True, help="Say where the CPU time of `ours` goes, in own runs.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Setting of `ours`.")
 @_seed
 @_json
-def pipeline_command(file: Path | None, settings: tuple[str, ...], **options: Any) -> None:
+def pipeline_command(
+    file: Path | None, names: tuple[str, ...], settings: tuple[str, ...], **options: Any
+) -> None:
     """CPU per event and events/s, from a full topic to the full answer."""
-    plan = pipeline.Plan(settings=dict(one.split("=", 1) for one in settings), **options)
+    able, left_out = pipeline.install(names)
+    settings_given = dict(one.split("=", 1) for one in settings)
+    plan = pipeline.Plan(names=able, settings=settings_given, **options)
     parameters = {
-        "events": f"{plan.events:,} (ours), {plan.stock_events:,} (faust)",
+        "events": ", ".join(f"{plan.events_of(name):,} ({name})" for name in able),
         "bytes an event": f"{events.EVENT_BYTES_MIN} to {events.EVENT_BYTES_MAX}",
         "compression": plan.compression,
         "repeats": str(plan.repeats),
         "seed": str(plan.seed),
+        **{f"left out {name}:": reason for name, reason in left_out.items()},
     }
-    _measure("pipeline", parameters, file, lambda directory: pipeline.run(plan, directory))
+    _measure(
+        "pipeline",
+        parameters,
+        file,
+        lambda directory: pipeline.run(plan, directory),
+        also=catalogue.versions(able),
+    )
 
 
 @main.command("freshness")
@@ -102,7 +131,12 @@ def report_command() -> None:
 
 
 def _measure(
-    name: str, parameters: dict[str, str], file: Path | None, run: Callable[[Path], Measured]
+    name: str,
+    parameters: dict[str, str],
+    file: Path | None,
+    run: Callable[[Path], Measured],
+    *,
+    also: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     described, started_ms = machine(), clock.now_ms()
     with tempfile.TemporaryDirectory(prefix=f"benchmark-{name}-") as directory:
@@ -115,7 +149,7 @@ def _measure(
         command=_command(),
         started=events.rfc3339(started_ms),
         machine=described,
-        versions=versions(),
+        versions={**versions(), **also},
         parameters=parameters,
         figures=figures,
         profile=profile,

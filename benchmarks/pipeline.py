@@ -16,13 +16,18 @@ from benchmarks import profile
 from benchmarks.dataset import PARTITIONS, Dataset, preload, purge
 from benchmarks.events import SPAN_MS, START_MS, WINDOW_MS, Cell, Totals, truth
 from benchmarks.results import Figures, WrongResult, gather, tell
+from benchmarks.rivals import running
+from benchmarks.rivals.catalogue import RIVALS, Rival
+from benchmarks.rivals.installing import Unavailable
+from benchmarks.rivals.method import METHOD_OF_RIVALS
 from benchmarks.worker import Worker
 from tests.services.kafka import KafkaServer
 
 OURS, STOCK = "ours", "faust"
-CANDIDATES = (OURS, STOCK)
+CANDIDATES = (OURS, STOCK, *RIVALS)
 
 CPU, RATE, IDLE = "CPU µs/event", "events/s", "idle CPU %"
+WARM = "second half, CPU µs/event"
 IDLE_SECONDS = 5.0
 RUN_SECONDS_MAX = 300.0
 #: How often the answer is asked for; each time costs the worker about a millisecond.
@@ -39,7 +44,7 @@ metrics:
     window: {{size: {WINDOW_MS // 1000}s, grace: 30s}}
 """
 
-METHOD = """\
+METHOD = f"""\
 A topic of a real Kafka (one node, 8 partitions) holds all events before anything is measured: 895
 to 1,000 bytes of JSON, some 25 fields, RFC 3339 timestamps that rise through one minute, up to two
 seconds out of order; 5 types and 20 countries. The job: count, sum, min, max and p95 of `amount`
@@ -56,9 +61,10 @@ settings, from its first event to the acknowledgement of its last changelog reco
 no p95, no expiry of windows, no merge of partitions, no queries. It gets fewer events because it
 needs longer for each.
 
+{METHOD_OF_RIVALS}
 Every run is a new process with a new consumer group and an empty state; the repeats go round by
 candidate. All rows of the answer are compared with an independent recomputation before a figure
-counts: count, min and max equal, sum within 1e-9, p95 within 1 % of the exact one.
+counts: count, min and max equal, sum within 1e-9, p95 (where there is one) within 1 % of the exact.
 """
 
 
@@ -67,22 +73,29 @@ class Plan:
     """What is asked for on the command line."""
 
     events: int
+    long_events: int
     stock_events: int
     framings: tuple[int, ...]
     repeats: int
     seed: int
     compression: str
-    only: str | None
+    names: tuple[str, ...]
     profile: bool
     settings: Mapping[str, object] = field(default_factory=dict)
 
     def cases(self) -> Iterator["Case"]:
         """Each candidate on each framing."""
         for framing in self.framings:
-            for name, events in ((OURS, self.events), (STOCK, self.stock_events)):
-                if self.only in (None, name):
-                    dataset = Dataset(events, framing, self.seed, self.compression)
-                    yield Case(name, dataset, dict(self.settings))
+            for name in self.names:
+                dataset = Dataset(self.events_of(name), framing, self.seed, self.compression)
+                yield Case(name, dataset, dict(self.settings))
+
+    def events_of(self, name: str) -> int:
+        """How many events a candidate gets: the slow ones fewer, those that warm up more."""
+        if name in RIVALS:
+            size: int = getattr(self, RIVALS[name].size)
+            return size
+        return self.events if name == OURS else self.stock_events
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +113,29 @@ class Case:
         return f"{self.name}, {self.dataset.framing} {unit} a record"
 
 
+def selected(names: str | None) -> tuple[str, ...]:
+    """The candidates that a list with commas names, in our order; ValueError for others."""
+    if names is None:
+        return CANDIDATES
+    wanted = {name.strip() for name in names.split(",")}
+    if unknown := wanted - set(CANDIDATES):
+        raise ValueError(f"no candidate: {', '.join(sorted(unknown))}")
+    return tuple(name for name in CANDIDATES if name in wanted)
+
+
+def install(names: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Install what is needed; (the candidates that can run, why by name the others cannot)."""
+    left_out: dict[str, str] = {}
+    for name in names:
+        if name in RIVALS:
+            try:
+                RIVALS[name].home.install()
+            except Unavailable as error:
+                left_out[name] = str(error)
+                tell(f"{name} is left out: {error}")
+    return tuple(name for name in names if name not in left_out), left_out
+
+
 def run(plan: Plan, directory: Path) -> tuple[list[Figures], list[Figures]]:
     """Measure; (figures, profile). Raises WrongResult when an answer is not the truth."""
     cases = list(plan.cases())
@@ -107,14 +143,14 @@ def run(plan: Plan, directory: Path) -> tuple[list[Figures], list[Figures]]:
     runs: list[tuple[str, Mapping[str, float]]] = []
     profiles: list[tuple[str, Mapping[str, float]]] = []
     with KafkaServer() as kafka, Progress(transient=True) as progress:
-        for case in cases:
-            preload(kafka.bootstrap, case.dataset, progress)
+        for dataset in dict.fromkeys(case.dataset for case in cases):
+            preload(kafka.bootstrap, dataset, progress)
         task = progress.add_task("measure", total=len(cases) * plan.repeats)
         for repeat in range(1, plan.repeats + 1):
             for case in cases:
                 place = directory / f"{case.name}-{case.dataset.framing}-{repeat}"
                 bench = Bench(kafka.bootstrap, case, truths[case.dataset.n], place)
-                measures = bench.ours() if case.name == OURS else bench.stock()
+                measures = bench.run()
                 runs.append((case.label, measures))
                 tell(f"{case.label}, {repeat} of {plan.repeats}: {_shown(measures)}")
                 if plan.profile and case.name == OURS:
@@ -132,6 +168,12 @@ class Bench:
     case: Case
     truth: Mapping[Cell, Totals]
     directory: Path
+
+    def run(self) -> dict[str, float]:
+        """Measure the case's candidate."""
+        if self.case.name in RIVALS:
+            return self.rival(RIVALS[self.case.name])
+        return self.ours() if self.case.name == OURS else self.stock()
 
     def ours(self) -> dict[str, float]:
         """Measure the product's worker."""
@@ -173,6 +215,24 @@ class Bench:
         check(stock_rows(result["rows"]), self.truth, with_p95=False)
         return self._figures(result["cpu_seconds"], result["seconds"])
 
+    def rival(self, rival: Rival) -> dict[str, float]:
+        """Measure a program that is not the product's."""
+        self.directory.mkdir(parents=True)
+        dataset = self.case.dataset
+        job = [self.bootstrap, dataset.topic, str(dataset.n), str(self.directory)]
+        own = (argument.format(framing=dataset.framing) for argument in rival.arguments)
+        command = [*rival.home.install(), *job, *own]
+        outcome = running.run(command, dataset.n, self.directory)
+        if rival.checks == "total":
+            check_total(outcome.document, self.truth)
+        else:
+            rows = our_rows(outcome.document["rows"])
+            check(rows, self.truth, with_p95=rival.checks == "rows and p95")
+        figures = self._figures(outcome.cpu_seconds, outcome.seconds)
+        if outcome.warm_events:
+            figures[WARM] = outcome.warm_cpu_seconds / outcome.warm_events * 1e6
+        return figures
+
     def _worker(self, profiling: tuple[str, ...]) -> Worker:
         prefix = self.case.dataset.prefix
         # A group and changelogs of its own: every run begins with the first record.
@@ -209,6 +269,14 @@ def check(
         )
         if not right:
             raise WrongResult(f"{cell}: found {found[cell]}, true is {true}")
+
+
+def check_total(found: Mapping[str, float], expected: Mapping[Cell, Totals]) -> None:
+    """Raise WrongResult unless `found` has the count and the sum of all events."""
+    count = sum(true.count for true in expected.values())
+    total = sum(true.sum for true in expected.values())
+    if found["count"] != count or abs(found["sum"] - total) > SUM_ERROR_MAX * abs(total):
+        raise WrongResult(f"found {found}, true are {count} events that sum up to {total}")
 
 
 def our_rows(rows: Sequence[Sequence[Any]]) -> dict[Cell, tuple[float, ...]]:

@@ -187,7 +187,7 @@ def test_a_store_with_a_log_zeroed_in_the_middle_does_not_pass_for_whole(tmp_pat
     """As after a power cut. RocksDB passes over zeros to the next 32 KB without a word."""
     store = Store(tmp_path / "open")
     for number in range(300):
-        store.write(0, [Entry(b"s%06d" % number, bytes([number % 256]) * 974)], number)
+        store.write(0, [Entry(b"s%06d" % number, bytes([number % 256]) * 958)], number)
     _copy_as_after_a_crash(tmp_path / "open" / "0", tmp_path / "crashed" / "0")
     store.close_all()
     log = next((tmp_path / "crashed" / "0").glob("*.log"))

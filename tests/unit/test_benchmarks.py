@@ -2,15 +2,25 @@
 
 import json
 import os
+import sys
+import tomllib
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from types import SimpleNamespace
 
+import click
 import pytest
+from click.testing import CliRunner
 
-from benchmarks import events
+from benchmarks import __main__, events, pipeline
 from benchmarks.events import Cell, Totals
-from benchmarks.pipeline import check, our_rows, stock_rows
+from benchmarks.pipeline import check, check_total, our_rows, stock_rows
 from benchmarks.processes import cpu_seconds, thread_seconds
 from benchmarks.report import page
 from benchmarks.results import Figures, Result, WrongResult, cells, gather
+from benchmarks.rivals import installing, running
+from benchmarks.rivals.catalogue import RIVALS
+from benchmarks.rivals.installing import OwnPython, Unavailable, cached, execute, pins
 from benchmarks.spread import Spread, figure, percentile
 
 N = 500
@@ -125,6 +135,144 @@ def test_a_missing_row_is_an_error() -> None:
 def test_the_partitions_of_the_stock_table_are_merged() -> None:
     rows = {"10000|view|AT|0": [1, 1.0, 1.0, 1.0], "10000|view|AT|5": [1, 2.0, 2.0, 2.0]}
     assert stock_rows(rows) == {CELL: (2, 3.0, 1.0, 2.0)}
+
+
+def test_a_total_is_right_only_with_the_count_and_the_sum() -> None:
+    check_total({"count": 2, "sum": 3.0}, {CELL: TRUE})
+    for wrong in ({"count": 1, "sum": 3.0}, {"count": 2, "sum": 3.001}):
+        with pytest.raises(WrongResult):
+            check_total(wrong, {CELL: TRUE})
+
+
+def test_candidates_are_selected_by_name_in_our_order() -> None:
+    assert pipeline.selected(None) == pipeline.CANDIDATES
+    assert pipeline.selected("floor, ours") == ("ours", "floor")
+
+
+def test_a_candidate_that_is_not_there_is_refused_on_the_command_line() -> None:
+    shown = CliRunner().invoke(__main__.main, ["pipeline", "--only", "ours,nobody"])
+    assert shown.exit_code == click.UsageError.exit_code
+    assert "no candidate: nobody" in shown.output
+
+
+def test_every_candidate_gets_its_number_of_events_on_every_framing() -> None:
+    plan = pipeline.Plan(
+        events=3,
+        long_events=2,
+        stock_events=1,
+        framings=(1, 100),
+        repeats=1,
+        seed=7,
+        compression="none",
+        names=("ours", "faust", "kafka-streams"),
+        profile=False,
+    )
+    assert [(each.label, each.dataset.n) for each in plan.cases()] == [
+        ("ours, 1 event a record", 3),
+        ("faust, 1 event a record", 1),
+        ("kafka-streams, 1 event a record", 2),
+        ("ours, 100 events a record", 3),
+        ("faust, 100 events a record", 1),
+        ("kafka-streams, 100 events a record", 2),
+    ]
+
+
+class _NotToBeHad:
+    def install(self) -> list[str]:
+        raise Unavailable("the reason")
+
+
+def test_a_rival_that_cannot_be_installed_is_left_out_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lost = SimpleNamespace(home=_NotToBeHad())
+    monkeypatch.setattr(pipeline, "RIVALS", {**RIVALS, "lost": lost})
+    able, left_out = pipeline.install(("ours", "floor", "lost"))
+    assert able == ("ours", "floor")
+    assert left_out == {"lost": "the reason"}
+
+
+def test_no_rival_is_a_dependency_of_the_product() -> None:
+    project = tomllib.loads(Path(__file__).parents[2].joinpath("pyproject.toml").read_text())
+    locked = str(project["project"]) + str(project.get("dependency-groups"))
+    for rival in RIVALS.values():
+        if isinstance(rival.home, OwnPython):
+            assert pins(rival.home.requirements)[0].partition("==")[0] not in locked
+
+
+def test_the_method_tells_program_and_licence_of_every_rival() -> None:
+    for rival in RIVALS.values():
+        assert f"| {rival.name} | `{rival.home.program}` |" in pipeline.METHOD
+        assert rival.licence in pipeline.METHOD
+        assert Path(pipeline.__file__).parents[1].joinpath(rival.home.program).exists()
+
+
+def test_kafka_streams_is_as_new_as_the_broker() -> None:
+    pom = Path(pipeline.__file__).parent / "java" / "streams" / "pom.xml"
+    version = ElementTree.parse(pom).findtext("{*}properties/{*}kafka.version")
+    assert version == RIVALS["kafka-streams"].version
+
+
+def test_a_failed_step_of_an_installation_tells_its_last_line() -> None:
+    with pytest.raises(Unavailable, match="failed: no network$"):
+        execute(sys.executable, "-c", "print('trying'); print('no network'); exit(1)")
+
+
+def test_the_cache_is_filled_once_and_again_when_an_input_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installing, "cache_root", lambda: tmp_path)
+    pinned, fills = tmp_path / "pinned.txt", list[Path]()
+    for content in ("1", "1", "2"):
+        pinned.write_text(content)
+        home = cached("rival", [pinned], fills.append)
+    assert fills == [home, home]
+
+
+def test_what_was_not_filled_to_the_end_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installing, "cache_root", lambda: tmp_path)
+
+    def fail(home: Path) -> None:
+        raise Unavailable(f"{home.name} was not filled")
+
+    fills: list[Path] = []
+    with pytest.raises(Unavailable):
+        cached("rival", [], fail)
+    cached("rival", [], fills.append)
+    assert len(fills) == 1
+
+
+RIVAL_PROGRAM = """
+import json, pathlib, sys, time
+directory = pathlib.Path(sys.argv[1])
+def tell(name, text):
+    (directory / "partial").write_text(text)
+    (directory / "partial").rename(directory / name)
+def work(seconds):
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+tell("began", "")
+work(0.1)
+tell("half", "6")
+work(0.05)
+tell("result.json", json.dumps({"count": 10}))
+time.sleep(60)
+"""
+
+
+def test_a_run_costs_what_its_program_used_between_its_signs(tmp_path: Path) -> None:
+    outcome = running.run([sys.executable, "-c", RIVAL_PROGRAM, str(tmp_path)], 10, tmp_path)
+    assert outcome.document == {"count": 10}
+    assert outcome.warm_events == 4
+    assert 0 <= outcome.warm_cpu_seconds <= outcome.cpu_seconds
+
+
+def test_a_program_that_ends_without_a_result_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(WrongResult, match="it broke"):
+        running.run([sys.executable, "-c", "exit('it broke')"], 10, tmp_path)
 
 
 def test_the_time_of_a_process_grows_with_its_work() -> None:

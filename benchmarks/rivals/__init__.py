@@ -1,0 +1,1 @@
+"""What the product is compared with: programs, how they are installed, how they are run."""
