@@ -72,6 +72,8 @@ class Watching:
         if not answered:
             return None
         asked, self._asked = self._asked, None
+        if asked.cancelled():  # not ours: the consumer's thread has let go of the question
+            return None
         try:
             return asked.result()
         except (KafkaError, TimeoutError):

@@ -108,7 +108,8 @@ class Store:
     def outlived(self, partition: int) -> dict[bytes, bytes]:
         """What a partition held of a changelog that is gone, until `forget_outlived`.
 
-        Nothing where it cannot be read.
+        Nothing where it is broken. Raises StoreError when it is the disk that is at fault: this may
+        be the only copy of a state.
         """
         path = self._outlived_path(partition)
         if not path.exists():
@@ -120,6 +121,8 @@ class Store:
             finally:
                 database.close()
         except Exception as error:  # rocksdict raises plain Exception for everything
+            if _is_not_broken(error):
+                raise StoreError(f"{path} cannot be read: check the disk ({error})") from error
             log.warning("passed over a broken store", path=str(path), error=str(error))
             return {}
 
@@ -287,7 +290,11 @@ class Store:
     def _set_aside(self, partition: int) -> None:
         log.warning("set a store aside: its changelog is gone", path=self._name(partition))
         self.forget_outlived(partition)
-        self._path(partition).rename(self._outlived_path(partition))
+        try:
+            self._path(partition).rename(self._outlived_path(partition))
+        except OSError as error:  # not a broken store, which would be wiped
+            path = self._name(partition)
+            raise StoreError(f"{path} cannot be set aside: check the disk ({error})") from error
 
     def _rocksdb(self, path: Path) -> Rdict:
         options = Options(raw_mode=True)

@@ -90,8 +90,13 @@ def fold(totals: Totals, value: tuple[datetime, float]) -> Totals:
 
 
 def merge(left: Totals, right: Totals) -> Totals:
-    """Only windows that grow together are merged, which these never do."""
-    raise NotImplementedError
+    """Add up two windows that have grown together, which those of a fixed size never do."""
+    left.count += right.count
+    left.sum += right.sum
+    left.min, left.max = min(left.min, right.min), max(left.max, right.max)
+    for number, count in right.bins.items():
+        left.bins[number] = left.bins.get(number, 0) + count
+    return left
 
 
 def split(records: list[Any]) -> Iterator[tuple[str, tuple[datetime, float]]]:

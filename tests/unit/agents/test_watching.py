@@ -103,6 +103,18 @@ async def test_a_consumer_that_does_not_answer_while_the_broker_does_ends_the_wo
         await rig.look(61)
 
 
+async def test_a_question_that_is_dropped_by_the_consumer_does_not_end_the_watch(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def drop(*_: TP) -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(rig.app.consumer, "highwaters", drop)
+    await rig.look(0)
+    with pytest.raises(Stalled, match="the consumer"):
+        await rig.look(61)
+
+
 async def test_a_broker_that_was_away_is_not_the_partitions_fault(rig: Rig) -> None:
     await rig.look(0)
     rig.answers = False

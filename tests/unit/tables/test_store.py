@@ -265,3 +265,38 @@ def test_a_broken_store_of_a_changelog_that_is_gone_is_passed_over(tmp_path: Pat
     overwrite(next((tmp_path / "0.outlived").glob("*.sst")), 0, 60)
     assert store.outlived(0) == {}
     store.close_all()
+
+
+def test_a_disk_that_cannot_be_read_does_not_pass_for_a_store_without_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it held of the changelog that is gone may be the only copy."""
+    store = of_the_old_changelog(tmp_path)
+    assert store.offset(0) is None
+
+    def refuse(*_: object) -> None:
+        raise Exception("IO error: Too many open files")
+
+    monkeypatch.setattr(store, "_rocksdb", refuse)
+    with pytest.raises(StoreError, match="check the disk"):
+        store.outlived(0)
+    monkeypatch.undo()
+    assert store.outlived(0)
+    store.close_all()
+
+
+def test_a_store_that_cannot_be_set_aside_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = of_the_old_changelog(tmp_path)
+
+    def refuse(*_: object) -> None:
+        raise OSError("Directory not empty")
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(StoreError, match="cannot be set aside"):
+        store.offset(0)
+    monkeypatch.undo()
+    assert store.offset(0) is None
+    assert store.outlived(0)
+    store.close_all()
