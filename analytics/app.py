@@ -147,9 +147,9 @@ def create_app(configuration: Configuration) -> StreamApp:
     settings, catalog = configuration.settings, configuration.catalog
     topics = Topics(settings.topic_prefix, settings.app_id)
     app = _faust_app(settings, topics.group)
-    producer = DurableProducer(client_options(settings, f"{topics.group}-flush"))
     session = settings.session_timeout_ms / 1000
     pulse = Pulse(session / 2, max(BLOCKED_SECONDS_MIN, BLOCKED_SESSIONS * session))
+    producer = DurableProducer(client_options(settings, f"{topics.group}-flush"), pulse.check)
     context = Context(app, settings, catalog, topics, producer, Metrics(), pulse)
     panes, merged = _table(app, settings, PANES_TABLE), _table(app, settings, MERGED_TABLE)
     aggregate, merge = Aggregate(context, panes), MergeAgent(context, merged)

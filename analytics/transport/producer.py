@@ -1,6 +1,6 @@
 """The producer of everything that must not be lost: acknowledged by all replicas, never doubled."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownError
 
-from analytics.errors import TransportError
+from analytics.errors import AnalyticsError, TransportError
 from analytics.transport.topic_ids import topic_ids
 
 log = structlog.get_logger(__name__)
@@ -34,27 +34,38 @@ class Outgoing:
     headers: Sequence[tuple[str, bytes]] = ()
 
 
-async def start_producer(arguments: Mapping[str, Any]) -> AIOKafkaProducer:
+def _nothing_forbids() -> None:
+    pass
+
+
+async def start_producer(
+    arguments: Mapping[str, Any], may_send: Callable[[], None] = _nothing_forbids
+) -> AIOKafkaProducer:
     """A connected idempotent producer. Raises TransportError when no broker answers.
+
+    ``may_send`` is asked before every request, and raises an AnalyticsError to forbid it.
 
     The embedded broker of the demo hands out producer ids to transactions only, and calls the
     request an unknown error; there the producer starts without, and says so.
     """
     try:
-        return await _connected({**arguments, "enable_idempotence": True})
+        return await _connected({**arguments, "enable_idempotence": True}, may_send)
     except UnknownError:
         log.warning("the broker knows no idempotent producers: a retry may store a record twice")
     except KafkaError as error:
         raise _unreachable(error) from error
     try:
-        return await _connected(arguments)
+        return await _connected(arguments, may_send)
     except KafkaError as error:
         raise _unreachable(error) from error
 
 
-async def _connected(arguments: Mapping[str, Any]) -> AIOKafkaProducer:
+async def _connected(
+    arguments: Mapping[str, Any], may_send: Callable[[], None]
+) -> AIOKafkaProducer:
     producer = AIOKafkaProducer(**arguments)
     _lose_connections_as_asyncio_does(producer.client)
+    _ask_before_each_request(producer.client, may_send)
     try:
         await producer.start()
     except KafkaError:
@@ -80,6 +91,21 @@ def _lose_connections_as_asyncio_does(client: Any) -> None:
     client.send = send_or_lose
 
 
+def _ask_before_each_request(client: Any, may_send: Callable[[], None]) -> None:
+    """Because what is handed to aiokafka waits there, and may wait for a process that is paused."""
+    send = client.send
+
+    async def ask_and_send(*arguments: Any, **options: Any) -> Any:
+        try:
+            may_send()
+        except AnalyticsError as error:
+            # An error that is not retriable: aiokafka fails what it was about to send.
+            raise KafkaError(str(error)) from error
+        return await send(*arguments, **options)
+
+    client.send = ask_and_send
+
+
 def _unreachable(error: KafkaError) -> TransportError:
     return TransportError(f"cannot reach Kafka: {error}", recoverable=True)
 
@@ -91,8 +117,14 @@ class DurableProducer:
     order. Not usable before `start`.
     """
 
-    def __init__(self, options: Mapping[str, Any]) -> None:
-        """`options` are what `analytics.transport.access.client_options` returns."""
+    def __init__(
+        self, options: Mapping[str, Any], may_send: Callable[[], None] = _nothing_forbids
+    ) -> None:
+        """`options` are what `analytics.transport.access.client_options` returns.
+
+        ``may_send`` is asked before every request, and raises an AnalyticsError to forbid it.
+        """
+        self._may_send = may_send
         self._arguments = {
             "acks": "all",
             "max_batch_size": BATCH_BYTES_MAX,
@@ -104,7 +136,7 @@ class DurableProducer:
 
     async def start(self) -> None:
         """Connect; raises TransportError when no broker answers."""
-        producer = await start_producer(self._arguments)
+        producer = await start_producer(self._arguments, self._may_send)
         # aiokafka has one limit for an answer and for all the time that records wait.
         producer._request_timeout_ms = DELIVERY_MS_MAX
         producer._message_accumulator._batch_ttl = DELIVERY_MS_MAX / 1000

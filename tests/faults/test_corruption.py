@@ -270,7 +270,7 @@ def test_a_worker_whose_stores_are_damaged_heals_by_itself(
         _end(worker, orderly=True)
         for turn in range(repeats(2, 9)):
             told = len(worker.log)
-            inflicted = _damage(worker, chance, deployment.topics.group)
+            inflicted = _damage(worker, chance, toll.inflicted, deployment.topics.group)
             worker.start()
             with Supervisor(fleet) as supervisor:
                 run.fired()
@@ -314,15 +314,22 @@ class Toll:
         }
 
 
-def _damage(worker: Worker, chance: random.Random, group: str) -> dict[Path, Damage]:
-    """Damage most of the databases of a worker that is down, and the file that has its name."""
+def _damage(
+    worker: Worker, chance: random.Random, before: Mapping[str, int], group: str
+) -> dict[Path, Damage]:
+    """Damage most of the databases of a worker that is down, and the file that has its name.
+
+    Each gets what was inflicted least often ``before``, by the name of the damage: all happen.
+    """
     _zero(worker.data / group / "worker.id", chance)
     databases = sorted(path.parent for path in worker.data.glob(f"{group}/*/*/CURRENT"))
     inflicted: dict[Path, Damage] = {}
+    dealt = Counter(before)
     for path in chance.sample(databases, DAMAGED):
-        damage = chance.choice([one for one in DAMAGES if one.can(path)])
-        damage.inflict(path, chance)
-        inflicted[path] = damage
+        possible = [damage for damage in DAMAGES if damage.can(path)]
+        inflicted[path] = min(possible, key=lambda damage: (dealt[damage.name], chance.random()))
+        inflicted[path].inflict(path, chance)
+        dealt[inflicted[path].name] += 1
     return inflicted
 
 

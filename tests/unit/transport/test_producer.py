@@ -15,6 +15,7 @@ from aiokafka.errors import (
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from analytics.errors import TransportError
+from analytics.process.pulse import StoodStill
 from analytics.testing import MemoryProducer
 from analytics.transport import producer as module
 from analytics.transport.producer import BATCH_BYTES_MAX, DurableProducer, Outgoing
@@ -190,6 +191,17 @@ async def test_a_record_that_is_not_taken_is_an_error_that_says_whether_to_try_a
     with pytest.raises(TransportError, match="did not take 2 records") as raised:
         await producer.send([Outgoing("t", b"1"), Outgoing("t", b"2")])
     assert raised.value.recoverable is recoverable
+
+
+async def test_nothing_is_sent_that_has_become_forbidden_meanwhile(kafka: list[Kafka]) -> None:
+    def forbid() -> None:
+        raise StoodStill("this process stood still")
+
+    made = DurableProducer({}, forbid)
+    await made.start()
+    with pytest.raises(KafkaError, match="stood still") as raised:
+        await kafka[0].client.send(0, object())
+    assert not raised.value.retriable
 
 
 async def test_records_keep_their_order_key_partition_and_headers(
