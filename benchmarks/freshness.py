@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from analytics import clock
-from analytics.demo.child import ChildProcess
+from analytics.process.child import ChildProcess
 from analytics.topics import Topics
 from benchmarks import profile
 from benchmarks.candidates.paced import PROBE, PROBE_MS, Pace, Sent

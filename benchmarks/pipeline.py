@@ -11,7 +11,7 @@ from typing import Any
 from rich.progress import Progress
 
 from analytics import clock
-from analytics.demo.child import ChildProcess
+from analytics.process.child import ChildProcess
 from benchmarks import profile
 from benchmarks.dataset import PARTITIONS, Dataset, preload, purge
 from benchmarks.events import SPAN_MS, START_MS, WINDOW_MS, Cell, Totals, truth

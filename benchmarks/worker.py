@@ -10,7 +10,7 @@ import httpx
 
 from analytics import clock
 from analytics.demo.broker import free_port
-from analytics.demo.child import ChildProcess
+from analytics.process.child import ChildProcess
 from benchmarks.processes import cpu_seconds
 
 START_SECONDS_MAX = 60.0
@@ -39,7 +39,8 @@ class Worker:
         document = {"port": port, "data_dir": str(directory / "state"), **settings}
         (directory / "analytics.toml").write_text("".join(_toml(document)))
         (directory / "metrics.yaml").write_text(metrics)
-        self._child = ChildProcess([*program, str(directory)], directory / "worker.log")
+        self._log = directory / "worker.log"
+        self._child = ChildProcess([*program, str(directory)], self._log)
         self._http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10.0)
 
     @property
@@ -56,7 +57,7 @@ class Worker:
     def wait_until_owner(self, partitions: int) -> None:
         """Return as soon as `partitions` of both phases are taken over, before reading starts."""
         deadline = clock.monotonic() + START_SECONDS_MAX
-        while self._child.log_path.read_bytes().count(_TOOK_OVER) < 2 * partitions:
+        while self._log.read_bytes().count(_TOOK_OVER) < 2 * partitions:
             if clock.monotonic() > deadline:
                 raise TimeoutError(f"no partitions were taken over:\n{self._child.log_tail()}")
             _ = self.pid  # which raises once the worker has ended

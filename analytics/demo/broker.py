@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from analytics.demo.child import ChildProcess
+from analytics.process.child import ChildProcess
 
 HOST = "127.0.0.1"
 START_SECONDS_MAX = 10.0

@@ -11,10 +11,10 @@ from analytics.client import Client, Reply
 from analytics.configuration import Configuration
 from analytics.demo.board import LAST, board_of
 from analytics.demo.broker import accepts
-from analytics.demo.child import ChildProcess
 from analytics.demo.replay import Progress, replay
 from analytics.demo.stage import DemoError, Plan
 from analytics.errors import TransportError
+from analytics.process.child import ChildProcess
 from analytics.topics import Topics
 from analytics.transport.admin import create_topics
 

@@ -13,8 +13,8 @@ from typing import Final
 from analytics.cli.screen import Screen
 from analytics.configuration import load_configuration
 from analytics.demo.broker import EmbeddedBroker, EmbeddedBrokerError, free_port
-from analytics.demo.child import ChildProcess
 from analytics.errors import AnalyticsError
+from analytics.process.child import ChildProcess
 from analytics.settings import PREFIX
 
 SAMPLE_CONFIG: Final = Path(__file__).parent / "config"

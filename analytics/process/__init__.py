@@ -1,1 +1,1 @@
-"""What a worker process owes itself: a name, a pulse, and an end where a test wants one."""
+"""What a worker process owes itself: a name, a pulse, an end; and what keeps several running."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from analytics import clock
-from analytics.demo.child import ChildProcess
+from analytics.process.child import ChildProcess
 from benchmarks.processes import cpu_seconds
 from benchmarks.results import WrongResult
 

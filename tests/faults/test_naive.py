@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from analytics.demo.broker import free_port
-from analytics.demo.child import ChildProcess
+from analytics.process.child import ChildProcess
 from tests.services.environment import child_environment
 from tests.services.kafka import KafkaServer
 from tests.services.oracle import FAULT_METRICS, Run, Unproven, proven

@@ -14,7 +14,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from analytics.demo.broker import HOST, EmbeddedBroker, EmbeddedBrokerError
-from analytics.demo.child import ChildProcess
+from analytics.process.child import ChildProcess
 from tests.services.tansu import TansuServer
 from tests.services.topics import create_topic
 

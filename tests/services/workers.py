@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from analytics.demo.broker import EmbeddedBrokerError, free_port
-from analytics.demo.child import ChildProcess
+from analytics.process.child import ChildProcess
 from analytics.topics import Topics
 from tests.services.asking import Asking
 from tests.services.environment import child_environment

@@ -16,7 +16,7 @@ from typing import Self
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from analytics.demo.child import ChildProcess
+from analytics.process.child import ChildProcess
 from tests.services.kafka.jars import KafkaUnavailable, ensure_jars
 from tests.services.ports import steady_port
 from tests.services.proxy import Proxy

@@ -33,11 +33,11 @@ class ChildProcess:
     def __init__(
         self,
         command: Sequence[str],
-        log_path: Path,
+        log_path: Path | None = None,
         *,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Take an absolute program path with its arguments; `environment` None means ours."""
+        """Take an absolute program path with its arguments; None of the others means ours."""
         if not os.path.isabs(command[0]):
             raise ValueError(f"command[0] must be an absolute path, got {command[0]!r}")
         self._command = list(command)
@@ -56,25 +56,36 @@ class ChildProcess:
         return None if self._process is None else self._process.poll()
 
     def start(self) -> None:
-        """Spawn the program, its output appended to the log; raise OSError when that fails."""
+        """Spawn the program, its output appended to the log; raise OSError when that fails.
+
+        Without a log its output goes where our own goes.
+        """
         if self._process is not None:
             raise RuntimeError("the child is already started")
         launcher = [sys.executable, "-I", "-S", "-c", _ARM_AND_EXEC, str(os.getpid())]
-        with self.log_path.open("ab") as log:
+        with contextlib.ExitStack() as opened:
+            log = None
+            if self.log_path is not None:
+                log = opened.enter_context(self.log_path.open("ab"))
             self._process = subprocess.Popen(
                 launcher + self._command,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
-                stderr=subprocess.STDOUT,
+                stderr=log,
                 start_new_session=True,
             )
+
+    def terminate(self) -> None:
+        """Ask the child to end, and do not wait for it; safe to call twice."""
+        if self._process is not None:
+            self._signal_group(signal.SIGTERM)
 
     def stop(self, *, grace_seconds: float) -> None:
         """Ask the child to end, kill its whole group after `grace_seconds`; safe to call twice."""
         if self._process is None:
             return
-        self._signal_group(signal.SIGTERM)
+        self.terminate()
         try:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(grace_seconds)
@@ -90,7 +101,9 @@ class ChildProcess:
         self._process = None
 
     def log_tail(self) -> str:
-        """Return the end of the child's output, for an error message."""
+        """Return the end of the child's output, for an error message; nothing without a log."""
+        if self.log_path is None:
+            return ""
         with self.log_path.open("rb") as log:
             log.seek(max(0, self.log_path.stat().st_size - LOG_TAIL_BYTES_MAX))
             return log.read().decode(errors="replace")
