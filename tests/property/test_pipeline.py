@@ -59,6 +59,12 @@ def test_the_machine_finds_a_seeded_bug(bug: Bug) -> None:
         play(bug.runs, Phase.generate)
 
 
+def test_each_bug_can_still_be_seeded() -> None:
+    for bug in BUGS:
+        with bug.seeded():
+            pass
+
+
 def test_each_rule_has_a_bug_that_it_is_there_to_find() -> None:
     rules = {rule.function.__name__ for rule in Pipeline().rules}
     shorthand = {"all_goes_well"}

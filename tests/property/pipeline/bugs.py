@@ -102,12 +102,8 @@ def _closed_come_back(original: Any) -> Any:
     return restore
 
 
-def _kept_for_ever(original: Any) -> Any:
-    async def take_over(self: Any, partition: int) -> None:
-        if partition not in self.held:
-            await original(self, partition)
-
-    return take_over
+def _kept_for_ever(_: Any) -> Any:
+    return lambda self, partition, _: partition in self.held
 
 
 def _equals(original: Any) -> Any:
@@ -164,7 +160,7 @@ BUGS = (
         "former owners keep it",
         "wake_up_and_rejoin",
         Partitions,
-        "_take_over",
+        "_keep",
         _kept_for_ever,
         RUNS_OF_SUBTLE,
     ),
