@@ -111,7 +111,7 @@ class Partitions(Generic[W]):
             return None
         if batch.last_offset < held.next_offset:
             return None
-        held.next_offset = batch.last_offset + 1
+        held.next_offset = batch.end
         return held
 
     def holds(self, held: Held[W]) -> bool:

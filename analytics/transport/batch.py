@@ -11,7 +11,7 @@ offset is only a hint for people and tools that watch lag.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any, Protocol, cast
 
 import structlog
@@ -21,6 +21,7 @@ from faust.types import TP, AppT, ConsumerMessage
 
 from analytics import clock
 from analytics.errors import AnalyticsError
+from analytics.transport.fetching import Fetched, fetch_at_once
 from analytics.transport.records import RecordBatch
 
 log = structlog.get_logger(__name__)
@@ -54,6 +55,7 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
     """The stock thread with what Faust has no setting for, or wants to know too early."""
 
     def _create_worker_consumer(self, transport: driver.Transport) -> Any:
+        fetch_at_once(cast(BatchConsumer, self.consumer).batched)
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
         consumer._group_instance_id = cast(BatchTransport, transport).member_name
@@ -66,16 +68,16 @@ class BatchConsumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._durable: dict[TP, int] = {}
+        #: Of changelogs, the offset that what is read next has to begin at.
         self._next: dict[TP, int] = {}
-        #: Rises when a seek begins and when it has ended.
-        self._seeks = 0
         self._polled_at = 0.0
         #: Partitions were revoked, and the group has not told yet which come back.
         self._joining = False
         transport = cast(BatchTransport, self.transport)
         self._batch_topics = transport.batch_topics
         self._changelogs = transport.changelogs
-        self._batched = transport.batch_topics | transport.changelogs
+        #: Topics that come in batches.
+        self.batched = transport.batch_topics | transport.changelogs
         self._cursor = transport.cursor
 
     def _new_consumer_thread(self) -> _ConsumerThread:
@@ -105,17 +107,12 @@ class BatchConsumer(driver.Consumer):
 
     async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
         """Move reading of ``partitions`` to these offsets."""
-        self._seeks += 1
+        self._next.update({tp: at for tp, at in partitions.items() if tp.topic in self._changelogs})
         await super().seek_wait(partitions)
-        self._next.update({tp: at for tp, at in partitions.items() if tp.topic in self._batched})
-        self._seeks += 1
 
     async def reread(self, tp: TP, offset: int) -> None:
         """Move reading of ``tp`` back (or forward) to ``offset``."""
-        self._seeks += 1
         await self.seek(tp, offset)
-        self._next[tp] = offset
-        self._seeks += 1
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
         """Yield one message a record, or for batch topics one a partition.
@@ -124,7 +121,6 @@ class BatchConsumer(driver.Consumer):
         group's generation has moved on, as those records belong to somebody else by then.
         """
         await self._space_polls()
-        seeks = self._seeks
         records, active = await self._wait_next_records(timeout)
         generation = self.app.consumer_generation_id
         if self.should_stop or records is None:
@@ -132,65 +128,49 @@ class BatchConsumer(driver.Consumer):
         if not self.flow_active:
             await self._give_up()
             return
-        unread: list[TP] = []
+        missed: dict[TP, int] = {}
         for tp, fetched in records.items():
-            # Asked anew for each: a seek may have ended while the last one waited to be taken.
-            trusted = seeks == self._seeks
-            if not trusted and tp.topic in self._changelogs and tp in self._next:
-                unread.append(tp)
+            if active is not None and tp not in active:
                 continue
-            for message in self._messages(tp, fetched, generation, trusted):
+            for message in self._messages(tp, fetched, generation, missed):
                 if self._moved_on(generation):
-                    self._next.clear()
                     return
-                if active is None or tp in active:
-                    yield tp, message
-        await self._read_again(unread)
-
-    async def _read_again(self, unread: Iterable[TP]) -> None:
-        """Read records of changelogs again that may have been fetched before a seek.
-
-        A hole in what is read of them is a hole in the state. Of a batch topic only their own
-        offsets say where such records are, and the receiver judges.
-        """
-        again = {tp: self._next[tp] for tp in unread if tp in self._next}
+                yield tp, message
+        again = {tp: due for tp, due in missed.items() if tp in self.assignment()}
         if again:
             await self.seek_wait(again)
 
-    def _forget(self, topics: Collection[str]) -> None:
-        for tp in [tp for tp in self._next if tp.topic in topics]:
-            del self._next[tp]
-
     def _messages(
-        self, tp: TP, fetched: list[Any], generation: int, trusted: bool
+        self, tp: TP, fetched: list[Any], generation: int, missed: dict[TP, int]
     ) -> Iterator[ConsumerMessage]:
-        if tp.topic not in self._batched:
+        """The messages to deliver; what of a changelog has to be read first comes to ``missed``.
+
+        Faust may stop waiting for a fetch that is under way, and its records are never seen; the
+        next ones begin behind them. The state would have a hole there. Of a batch topic the
+        receiver judges by the position.
+        """
+        if tp.topic not in self.batched:
             for record in fetched:
                 yield self._to_message(tp, record)
-        elif fetched:
-            last = fetched[-1]
-            message = self._to_message(tp, last)
-            position = fetched[0].offset
-            if trusted:
-                position = self._next.get(tp, position)
-                self._next[tp] = last.offset + 1
-            else:
-                self._next.pop(tp, None)
-            # Faust types a value as bytes; what an agent gets is whatever the schema returns.
-            batch: Any = RecordBatch(tp.partition, position, fetched, generation)
-            message.value = batch
+            return
+        for one in fetched:
+            due = self._next.get(tp, one.position)
+            if one.position > due:
+                missed[tp] = due
+                return
             # Whether it was read before is the receiver's to judge. Faust goes by offsets that it
             # notes after a delivery, and would drop what is read again after a seek meanwhile.
             self._read_offset[tp] = None
-            yield message
+            yield _message(tp, one, generation)
+            if self._next.get(tp) == due:  # nobody has moved it while the message was taken
+                self._next[tp] = one.end
 
     async def _give_up(self) -> None:
         """Drop what was fetched, and read it again if it is still ours.
 
         While the flow is stopped partitions come and go, so the seek may find them gone. Whoever
-        has them next seeks anyway, and until then no batch may pass for following on the last one.
+        has them next seeks anyway.
         """
-        self._next.clear()
         try:
             await self.perform_seek()
         except (KafkaError, TimeoutError) as error:
@@ -211,9 +191,7 @@ class BatchConsumer(driver.Consumer):
         A partition whose state is empty is read from its oldest record: an old commit says that
         somebody once held those records, not that anybody still does.
         """
-        self._seeks += 1
         await super().perform_seek()
-        self._forget(self._batch_topics)
         batch_tps = [tp for tp in self.assignment() if tp.topic in self._batch_topics]
         if not batch_tps:
             return
@@ -264,7 +242,7 @@ class BatchConsumer(driver.Consumer):
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         # To the stock ledger every batch of more than one record looks like a hole.
-        if tp.topic not in self._batched:
+        if tp.topic not in self.batched:
             await super()._add_gap(tp, offset_from, offset_to)
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
@@ -315,6 +293,25 @@ class BatchTransport(driver.Transport):
         self.cursor = cursor
         #: Name that the group knows this member by across restarts; None for a new one each time.
         self.member_name: str | None = None
+
+
+def _message(tp: TP, fetched: Fetched, generation: int) -> ConsumerMessage:
+    """A batch as Faust has it: the parts of a record that it has no use for are empty."""
+    batch = RecordBatch(tp.partition, fetched.position, fetched.records, generation, fetched.end)
+    return ConsumerMessage(
+        topic=tp.topic,
+        partition=tp.partition,
+        offset=batch.last_offset,
+        timestamp=0.0,
+        timestamp_type=0,
+        headers=[],
+        key=None,
+        # Faust types a value as bytes; what an agent gets is whatever the schema returns.
+        value=cast(Any, batch),
+        checksum=None,
+        tp=tp,
+        generation_id=generation,
+    )
 
 
 def consumer_of(app: AppT) -> BatchConsumer:

@@ -30,20 +30,27 @@ class KeyedRecord(Record, Protocol):
 class RecordBatch:
     """Consecutive records of one partition, as one fetch returned them.
 
-    ``position`` is the offset the consumer stood at before this batch. Offsets may have holes
-    (compaction, control records), so only the position tells whether records are missing between
-    this batch and the state of its receiver.
+    ``position`` is the offset it was fetched from and ``end`` the one to go on from. Offsets may
+    have holes (compaction, control records), so only the position tells whether records are missing
+    between this batch and the state of its receiver.
     """
 
-    __slots__ = ("generation", "partition", "position", "records")
+    __slots__ = ("end", "generation", "partition", "position", "records")
 
     def __init__(
-        self, partition: int, position: int, records: Sequence[Record], generation: int
+        self,
+        partition: int,
+        position: int,
+        records: Sequence[Record],
+        generation: int,
+        end: int | None = None,
     ) -> None:
+        """Without an ``end`` nothing stands behind the last record."""
         self.partition = partition
         self.position = position
         self.records = records
         self.generation = generation
+        self.end = end if end is not None else records[-1].offset + 1 if records else position
 
     @property
     def last_offset(self) -> int:

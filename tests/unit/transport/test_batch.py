@@ -11,6 +11,7 @@ from faust.types import TP, ConsumerMessage
 from analytics.errors import TransportError
 from analytics.transport import batch as module
 from analytics.transport.batch import BatchConsumer, BatchTransport, consumer_of
+from analytics.transport.fetching import Fetched
 from analytics.transport.records import RecordBatch
 
 EVENTS, OTHER_EVENTS, CHANGELOG = TP("events", 0), TP("events", 1), TP("changelog", 0)
@@ -37,7 +38,15 @@ def records(tp: TP, *offsets: int) -> list[Record]:
     return [Record(tp.topic, tp.partition, offset) for offset in offsets]
 
 
-Fetch = Mapping[TP, list[Record]]
+Fetch = Mapping[TP, list[Any]]
+
+
+def fetched_from(position: int, tp: TP, *offsets: int) -> list[Any]:
+    """What a fetch from an offset has brought; of batch topics all is one."""
+    found = records(tp, *offsets)
+    if tp.topic not in (EVENTS.topic, TABLE.topic) or not found:
+        return list(found)
+    return [Fetched(position, list(found), offsets[-1] + 1)]
 
 
 class Thread:
@@ -125,9 +134,12 @@ class Rig(NamedTuple):
     async def poll(self) -> list[tuple[TP, ConsumerMessage]]:
         return [one async for one in self.consumer.getmany(1.0)]
 
-    async def fetch(self, **fetched: Any) -> list[RecordBatch]:
-        """Batches of one fetch of the given offsets of EVENTS."""
-        self.thread.fetches.append({EVENTS: records(EVENTS, *fetched["offsets"])})
+    async def fetch(
+        self, *, offsets: list[int], position: int | None = None, tp: TP = EVENTS
+    ) -> list[RecordBatch]:
+        """Batches of one fetch from a position, by default that of the first record."""
+        begin = offsets[0] if position is None else position
+        self.thread.fetches.append({tp: fetched_from(begin, tp, *offsets)})
         return [cast(RecordBatch, message.value) for _, message in await self.poll()]
 
 
@@ -153,7 +165,7 @@ async def rig(monkeypatch: pytest.MonkeyPatch) -> Rig:
 
 async def test_a_fetch_of_a_partition_is_one_message(rig: Rig) -> None:
     rig.thread.fetches = [
-        {EVENTS: records(EVENTS, 5, 6, 9), OTHER_EVENTS: records(OTHER_EVENTS, 2)}
+        {EVENTS: fetched_from(5, EVENTS, 5, 6, 9), OTHER_EVENTS: fetched_from(2, OTHER_EVENTS, 2)}
     ]
     messages = await rig.poll()
     assert [(tp, message.offset) for tp, message in messages] == [(EVENTS, 9), (OTHER_EVENTS, 2)]
@@ -162,24 +174,23 @@ async def test_a_fetch_of_a_partition_is_one_message(rig: Rig) -> None:
     assert (batch.partition, batch.position, batch.generation) == (0, 5, 1)
 
 
-async def test_positions_continue_across_holes_in_the_offsets(rig: Rig) -> None:
-    assert [one.position for one in await rig.fetch(offsets=[0, 1])] == [0]
-    assert [one.position for one in await rig.fetch(offsets=[5, 6])] == [2]
-    assert [one.position for one in await rig.fetch(offsets=[7])] == [7]
+async def test_a_batch_says_where_its_fetch_began_whatever_holes_the_offsets_have(rig: Rig) -> None:
+    [batch] = await rig.fetch(position=2, offsets=[5, 6])
+    assert (batch.position, batch.end) == (2, 7)
 
 
 async def test_other_topics_come_record_by_record(rig: Rig) -> None:
-    rig.thread.fetches = [{CHANGELOG: records(CHANGELOG, 1, 2, 3)}]
+    rig.thread.fetches = [{CHANGELOG: fetched_from(1, CHANGELOG, 1, 2, 3)}]
     assert [message.offset for _, message in await rig.poll()] == [1, 2, 3]
 
 
 async def test_a_changelog_comes_in_batches_from_where_recovery_seeks_to(rig: Rig) -> None:
     await rig.consumer.seek_wait({TABLE: 4})
     await rig.consumer.perform_seek()  # of the batch topics: the changelog goes on where it was
-    rig.thread.fetches = [{TABLE: records(TABLE, 7, 9)}]
-    [(_, message)] = await rig.poll()
-    batch = cast(RecordBatch, message.value)
+    [batch] = await rig.fetch(tp=TABLE, position=4, offsets=[7, 9])
     assert (batch.position, batch.last_offset) == (4, 9)
+    [batch] = await rig.fetch(tp=TABLE, position=10, offsets=[10])
+    assert batch.position == 10
 
 
 async def test_a_changelog_fetched_before_a_seek_is_read_again(rig: Rig) -> None:
@@ -188,22 +199,48 @@ async def test_a_changelog_fetched_before_a_seek_is_read_again(rig: Rig) -> None
 
     await rig.consumer.seek_wait({TABLE: 50})
     rig.thread.during_fetch = seek
-    rig.thread.fetches = [{TABLE: records(TABLE, 50, 51), EVENTS: records(EVENTS, 3)}]
+    rig.thread.fetches = [
+        {TABLE: fetched_from(50, TABLE, 50, 51), EVENTS: fetched_from(3, EVENTS, 3)}
+    ]
     assert [tp for tp, _ in await rig.poll()] == [EVENTS]
     assert rig.thread.seeks[-1] == (TABLE, 0)
 
 
-async def test_a_batch_that_waited_while_a_seek_took_place_does_not_pass_for_what_follows_it(
-    rig: Rig,
-) -> None:
-    """The agent of the first partition was slow, and meanwhile partitions were assigned anew."""
-    await rig.consumer.seek_wait({OTHER_EVENTS: 10})
-    rig.thread.fetches = [{EVENTS: records(EVENTS, 0), OTHER_EVENTS: records(OTHER_EVENTS, 20, 21)}]
-    delivered = rig.consumer.getmany(1.0)
-    await anext(delivered)
-    await rig.consumer.seek_wait({OTHER_EVENTS: 10})
-    [(_, message)] = [one async for one in delivered]
-    assert cast(RecordBatch, message.value).position == 20
+async def test_records_of_a_changelog_that_nobody_has_seen_are_read_again(rig: Rig) -> None:
+    """
+    Faust      asks for a fetch ─ a rebalance: waits no more ─ asks for the next one
+    thread     . . . . . . . . . . . . . . fetches 4-8 . . . . . fetches 9
+    """
+    await rig.consumer.seek_wait({TABLE: 4})
+    assert await rig.fetch(tp=TABLE, offsets=[9]) == []
+    assert rig.thread.seeks[-1] == (TABLE, 4)
+    [batch] = await rig.fetch(tp=TABLE, offsets=[4, 8, 9])
+    assert (batch.position, batch.end) == (4, 10)
+
+
+async def test_what_was_fetched_and_not_delivered_of_a_changelog_is_read_again(rig: Rig) -> None:
+    await rig.consumer.seek_wait({TABLE: 4})
+    rig.thread.fetches = [{EVENTS: fetched_from(3, EVENTS, 3), TABLE: fetched_from(4, TABLE, 4)}]
+    async for _ in rig.consumer.getmany(1.0):
+        rig.app.consumer_generation_id = 2  # the rest is dropped
+    assert await rig.fetch(tp=TABLE, offsets=[5]) == []
+    assert rig.thread.seeks[-1] == (TABLE, 4)
+
+
+async def test_a_changelog_that_is_no_longer_assigned_is_not_read_again(rig: Rig) -> None:
+    await rig.consumer.seek_wait({TABLE: 4})
+    rig.thread.assigned.discard(TABLE)
+    assert await rig.fetch(tp=TABLE, offsets=[9]) == []
+    assert rig.thread.seeks == [(TABLE, 4)]
+
+
+async def test_a_seek_while_a_message_is_taken_decides_where_a_changelog_goes_on(rig: Rig) -> None:
+    await rig.consumer.seek_wait({TABLE: 4})
+    rig.thread.fetches = [{TABLE: fetched_from(4, TABLE, 4, 5)}]
+    async for _ in rig.consumer.getmany(1.0):
+        await rig.consumer.seek_wait({TABLE: 0})
+    assert await rig.fetch(tp=TABLE, offsets=[6]) == []
+    assert rig.thread.seeks[-1] == (TABLE, 0)
 
 
 async def test_nothing_is_committed_while_the_group_is_joined_anew(rig: Rig) -> None:
@@ -224,12 +261,16 @@ async def test_an_empty_fetch_is_no_message(rig: Rig) -> None:
 
 async def test_partitions_that_are_not_active_are_left_out(rig: Rig) -> None:
     rig.consumer._active_partitions = {OTHER_EVENTS}
-    rig.thread.fetches = [{EVENTS: records(EVENTS, 0), OTHER_EVENTS: records(OTHER_EVENTS, 0)}]
+    rig.thread.fetches = [
+        {EVENTS: fetched_from(0, EVENTS, 0), OTHER_EVENTS: fetched_from(0, OTHER_EVENTS, 0)}
+    ]
     assert [tp for tp, _ in await rig.poll()] == [OTHER_EVENTS]
 
 
 async def test_nothing_more_is_delivered_once_the_flow_is_suspended(rig: Rig) -> None:
-    rig.thread.fetches = [{EVENTS: records(EVENTS, 0), OTHER_EVENTS: records(OTHER_EVENTS, 0)}]
+    rig.thread.fetches = [
+        {EVENTS: fetched_from(0, EVENTS, 0), OTHER_EVENTS: fetched_from(0, OTHER_EVENTS, 0)}
+    ]
     seen = []
     async for tp, _ in rig.consumer.getmany(1.0):
         seen.append(tp)
@@ -238,7 +279,7 @@ async def test_nothing_more_is_delivered_once_the_flow_is_suspended(rig: Rig) ->
 
 
 async def test_nothing_more_is_delivered_in_another_generation(rig: Rig) -> None:
-    rig.thread.fetches = [{CHANGELOG: records(CHANGELOG, 1, 2, 3)}]
+    rig.thread.fetches = [{CHANGELOG: fetched_from(1, CHANGELOG, 1, 2, 3)}]
     seen = []
     async for _, message in rig.consumer.getmany(1.0):
         seen.append(message.offset)
@@ -261,11 +302,6 @@ async def test_records_fetched_while_the_flow_was_stopped_are_given_up_for_a_see
 async def test_partitions_that_are_gone_when_it_wants_to_seek_do_not_end_the_worker(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    reads      10-11 ┐
-    flow       ──────┤ stopped by a rebalance, which takes the partition away before the seek
-    reads      90    └ its own offset is all that may be said of where it stands
-    """
     await rig.fetch(offsets=[8, 9])
 
     async def stop() -> None:
@@ -277,27 +313,6 @@ async def test_partitions_that_are_gone_when_it_wants_to_seek_do_not_end_the_wor
     monkeypatch.setattr(rig.consumer, "seek_to_committed", gone)
     rig.thread.during_fetch = stop
     assert await rig.fetch(offsets=[10, 11]) == []
-    rig.thread.during_fetch = None
-    rig.consumer.resume_flow()
-    assert [one.position for one in await rig.fetch(offsets=[90])] == [90]
-
-
-async def test_records_fetched_before_a_seek_do_not_pass_for_those_after_it(rig: Rig) -> None:
-    """
-    reads      … 150-160 (on its way) ┐
-    agent      seek to 101 ───────────┤ the batch says 150, so the agent sees that it does not fit
-    reads      101-110                └
-    """
-    await rig.fetch(offsets=[148, 149])
-
-    async def seek() -> None:
-        await rig.consumer.reread(EVENTS, 101)
-
-    rig.thread.during_fetch = seek
-    assert [one.position for one in await rig.fetch(offsets=[150, 160])] == [150]
-    rig.thread.during_fetch = None
-    await rig.consumer.reread(EVENTS, 101)
-    assert [one.position for one in await rig.fetch(offsets=[103, 110])] == [101]
 
 
 async def test_what_is_read_again_after_a_seek_is_not_dropped_by_faust(rig: Rig) -> None:
@@ -308,7 +323,7 @@ async def test_what_is_read_again_after_a_seek_is_not_dropped_by_faust(rig: Rig)
 
 
 def _one_fetch(rig: Rig) -> Any:
-    rig.thread.fetches = [{EVENTS: records(EVENTS, 101)}]
+    rig.thread.fetches = [{EVENTS: fetched_from(101, EVENTS, 101)}]
     return rig.consumer.getmany(1.0)
 
 
@@ -348,13 +363,6 @@ async def test_records_deleted_before_they_were_read_are_skipped_with_an_error(
     await rig.consumer.perform_seek()
     assert dict(rig.thread.seeks)[EVENTS] == 70
     assert "deleted before they were read" in capsys.readouterr().out
-
-
-async def test_after_a_seek_positions_count_from_its_target(rig: Rig) -> None:
-    await rig.fetch(offsets=[0, 1, 2])
-    rig.state.positions = {EVENTS: 1}
-    await rig.consumer.perform_seek()
-    assert [one.position for one in await rig.fetch(offsets=[2])] == [1]
 
 
 async def test_a_worker_without_partitions_has_nothing_to_seek(rig: Rig) -> None:
