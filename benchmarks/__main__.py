@@ -1,28 +1,16 @@
 """The command line of the benchmarks: `python -m benchmarks --help`."""
 
-import shlex
-import sys
-import tempfile
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import click
 
-from analytics import clock
 from benchmarks import events, freshness, pipeline, report
+from benchmarks.commands.measuring import json_option, measure, seed_option
+from benchmarks.commands.query import query_command
+from benchmarks.commands.sweeps import SWEEPS
 from benchmarks.core import dedup
-from benchmarks.machine import machine, versions
-from benchmarks.results import Figures, Result, WrongResult, save, show
 from benchmarks.rivals import catalogue
-
-Measured = tuple[list[Figures], list[Figures]]
-
-_json = click.option(
-    "--json", "file", type=click.Path(path_type=Path), help="Write the result there as well."
-)
-_seed = click.option("--seed", default=42, show_default=True, help="Of the generated events.")
 
 
 def _selected(
@@ -58,8 +46,8 @@ def main() -> None:
 )
 @click.option("--profile", is_flag=True, help="Say where the CPU time of `ours` goes, in own runs.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Setting of `ours`.")
-@_seed
-@_json
+@seed_option
+@json_option
 def pipeline_command(
     file: Path | None, names: tuple[str, ...], settings: tuple[str, ...], **options: Any
 ) -> None:
@@ -75,7 +63,7 @@ def pipeline_command(
         "seed": str(plan.seed),
         **{f"left out {name}:": reason for name, reason in left_out.items()},
     }
-    _measure(
+    measure(
         "pipeline",
         parameters,
         file,
@@ -92,8 +80,8 @@ def pipeline_command(
 @click.option(
     "--profile", is_flag=True, help="Say where the worker's CPU time goes, in a run more."
 )
-@_seed
-@_json
+@seed_option
+@json_option
 def freshness_command(file: Path | None, **options: Any) -> None:
     """Time from an event's timestamp to its being visible in a query, under a steady load."""
     plan = freshness.Plan(**options)
@@ -104,14 +92,14 @@ def freshness_command(file: Path | None, **options: Any) -> None:
         "repeats": str(plan.repeats),
         "seed": str(plan.seed),
     }
-    _measure("freshness", parameters, file, lambda directory: freshness.run(plan, directory))
+    measure("freshness", parameters, file, lambda directory: freshness.run(plan, directory))
 
 
 @main.command("dedup")
 @click.option("--events", default=100_000, show_default=True, help="Events for each limit.")
 @click.option("--repeats", type=click.IntRange(1), default=3, show_default=True)
-@_seed
-@_json
+@seed_option
+@json_option
 def dedup_command(file: Path | None, **options: Any) -> None:
     """CPU per event, memory, changelog and recovery with and without the ids of `dedup_ids`."""
     plan = dedup.Plan(**options)
@@ -121,7 +109,7 @@ def dedup_command(file: Path | None, **options: Any) -> None:
         "repeats": str(plan.repeats),
         "seed": str(plan.seed),
     }
-    _measure("dedup", parameters, file, lambda directory: dedup.run(plan, directory))
+    measure("dedup", parameters, file, lambda directory: dedup.run(plan, directory))
 
 
 @main.command("report")
@@ -130,42 +118,8 @@ def report_command() -> None:
     report.write()
 
 
-def _measure(
-    name: str,
-    parameters: dict[str, str],
-    file: Path | None,
-    run: Callable[[Path], Measured],
-    *,
-    also: Mapping[str, str] = MappingProxyType({}),
-) -> None:
-    described, started_ms = machine(), clock.now_ms()
-    with tempfile.TemporaryDirectory(prefix=f"benchmark-{name}-") as directory:
-        try:
-            figures, profile = run(Path(directory))
-        except WrongResult as error:
-            raise click.ClickException(f"wrong result, so no figure: {error}") from error
-    result = Result(
-        benchmark=name,
-        command=_command(),
-        started=events.rfc3339(started_ms),
-        machine=described,
-        versions={**versions(), **also},
-        parameters=parameters,
-        figures=figures,
-        profile=profile,
-    )
-    show(result)
-    if file is not None:
-        save(result, file)
-
-
-def _command() -> str:
-    """What was typed, without the name of a file of this machine."""
-    arguments = sys.argv[1:]
-    if "--json" in arguments:
-        at = arguments.index("--json")
-        del arguments[at : at + 2]
-    return shlex.join(["python", "-m", "benchmarks", *arguments])
+for command in (*SWEEPS, query_command):
+    main.add_command(command)
 
 
 if __name__ == "__main__":

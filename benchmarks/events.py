@@ -108,6 +108,22 @@ def lines(n: int, seed: int) -> Iterator[bytes]:
         yield line(index, draw, rfc3339(draw.timestamp_ms))
 
 
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """The events that `lines` gives, without keys."""
+
+    #: Part of the name of a topic that holds them: these are the ordinary ones.
+    name = ""
+
+    def lines(self, n: int, seed: int) -> Iterator[tuple[int | None, bytes]]:
+        """(no key, event) of `n` events."""
+        for one in lines(n, seed):
+            yield None, one
+
+
+ORDERS = Orders()
+
+
 def truth(n: int, seed: int) -> dict[Cell, Totals]:
     """The totals of every cell of the events that `lines` gives, windows of WINDOW_MS."""
     amounts: dict[Cell, list[float]] = {}

@@ -6,14 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
-
 from analytics import clock
-from analytics.process.child import ChildProcess
 from analytics.topics import Topics
 from benchmarks import profile
-from benchmarks.candidates.paced import PROBE, PROBE_MS, Pace, Sent
+from benchmarks.candidates.paced import PROBE, PROBE_MS, Pace
 from benchmarks.dataset import PARTITIONS
+from benchmarks.live.feeding import DRAIN_SECONDS_MAX, Feeder
 from benchmarks.results import Figures, WrongResult, gather, tell
 from benchmarks.spread import percentile
 from benchmarks.worker import Worker
@@ -24,8 +22,6 @@ POLL_SECONDS = 0.02
 LEAD_MS = 3_000
 #: Of load before the first probe that counts.
 WARMUP_SECONDS = 5
-#: The last probe must be seen this long after it was due.
-DRAIN_SECONDS_MAX = 30.0
 PANE_MS = 1_000
 
 METRICS = f"""\
@@ -179,12 +175,7 @@ class Trial:
         )
 
     def _measure(self, worker: Worker, pace: Pace) -> dict[str, float]:
-        order = self.directory / "pace.json"
-        order.write_bytes(msgspec.json.encode(pace))
-        program = [sys.executable, "-m", "benchmarks.candidates.paced", str(order)]
-        producer = ChildProcess(program, self.directory / "paced.log")
-        producer.start()
-        try:
+        with Feeder(pace, self.directory) as feeder:
             reader = Reader(worker, pace, -(-pace.total // pace.probe_every))
             warm_ms = pace.start_ms + WARMUP_SECONDS * 1000
             reader.read(warm_ms)
@@ -194,10 +185,8 @@ class Trial:
             reader.read(pace.start_ms + pace.seconds * 1000)
             cpu, seconds = worker.cpu_seconds() - cpu, clock.monotonic() - began
             self._snapshot(worker, 2)
-            sent = _sent(order.with_suffix(".sent"), producer)
-        finally:
-            producer.kill()
-        _check(worker, reader, sent)
+            sent = feeder.sent()
+        _check(worker, reader)
         fresh_ms = reader.fresh_ms(warm_ms)
         return {
             **{f"fresh p{p} ms": percentile(fresh_ms, p) for p in (50, 95, 99)},
@@ -215,20 +204,9 @@ class Trial:
             profile.snapshot(worker.pid, self.snapshots, number)
 
 
-def _sent(file: Path, producer: ChildProcess) -> Sent:
-    deadline = clock.monotonic() + DRAIN_SECONDS_MAX
-    while not file.exists():
-        if producer.exit_code not in (None, 0) or clock.monotonic() > deadline:
-            raise WrongResult(f"the producer did not finish:\n{producer.log_tail()}")
-        time.sleep(0.05)
-    return msgspec.json.decode(file.read_bytes(), type=Sent)
-
-
-def _check(worker: Worker, reader: Reader, sent: Sent) -> None:
+def _check(worker: Worker, reader: Reader) -> None:
     """Raise WrongResult unless everything acknowledged was counted, and counted once."""
     pace = reader.pace
-    if sent.acknowledged != pace.total:
-        raise WrongResult(f"Kafka acknowledged {sent.acknowledged} of {pace.total} events")
     from_ms, to_ms = pace.start_ms, pace.start_ms + (pace.seconds + 1) * 1000
     counts = {int(row[1]): row[2] for row in worker.ask(_by_probe(from_ms, to_ms))["rows"]}
     if counts != dict.fromkeys(range(reader.probes), 1):

@@ -5,16 +5,29 @@ from pathlib import Path
 
 from benchmarks import freshness, pipeline
 from benchmarks.core import dedup
+from benchmarks.live import query
 from benchmarks.results import PART, RESULTS, Figures, Result, cells, load
+from benchmarks.sweeps import cardinality, engine, memory, metrics, partitions, size, workers
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
-#: The kept results in the order of the page: file, heading, how it was measured.
+#: The results in the order of the page: file, heading, how it was measured.
 SECTIONS = (
     ("pipeline", "What an event costs", pipeline.METHOD),
     ("freshness", "How fresh an answer is", freshness.METHOD),
+    ("query", "How long an answer takes", query.METHOD),
+    ("cardinality", "What many series cost", cardinality.METHOD),
+    ("metrics", "What many metrics cost", metrics.METHOD),
+    ("size", "What long events cost", size.METHOD),
+    ("partitions", "What partitions cost", partitions.METHOD),
+    ("workers", "What several workers cost", workers.METHOD),
+    ("memory", "What open windows take of memory", memory.METHOD),
     ("dedup", "What remembering ids costs", dedup.METHOD),
 )
+
+#: Sections that stand under what all sweeps have in common.
+SWEEPS = ("cardinality", "metrics", "size", "partitions", "workers", "memory")
+SWEEPS_HEADING = "Our worker by one quantity at a time"
 
 INTRODUCTION = """\
 # Benchmarks
@@ -35,12 +48,23 @@ How to read the figures:
 
 
 def write() -> None:
-    """Write the page. FileNotFoundError when a result was never kept."""
+    """Write the page. What was measured, but never kept, has no section."""
     PAGE.parent.mkdir(exist_ok=True)
-    sections = (
-        page(load(RESULTS / f"{name}.json"), heading, method) for name, heading, method in SECTIONS
-    )
-    PAGE.write_text("\n".join([INTRODUCTION, *sections]))
+    PAGE.write_text("\n".join([INTRODUCTION, *sections(RESULTS)]))
+
+
+def sections(results: Path) -> Iterator[str]:
+    """The section of every result that is kept in a folder; sweeps share what leads up to them."""
+    kept = [section for section in SECTIONS if _file(results, section[0]).exists()]
+    first_sweep = next((name for name, *_ in kept if name in SWEEPS), None)
+    for name, heading, method in kept:
+        if name == first_sweep:
+            yield f"## {SWEEPS_HEADING}\n\n{engine.METHOD}"
+        yield page(load(_file(results, name)), heading, method)
+
+
+def _file(results: Path, name: str) -> Path:
+    return results / f"{name}.json"
 
 
 def page(result: Result, heading: str, method: str) -> str:

@@ -11,10 +11,11 @@ import httpx
 from analytics import clock
 from analytics.demo.broker import free_port
 from analytics.process.child import ChildProcess
-from benchmarks.processes import cpu_seconds
+from benchmarks.processes import cpu_seconds, peak_bytes, resident_bytes
 
 START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 20.0
+ANSWER_SECONDS_MAX = 60.0
 #: What a worker logs for each partition it took over, of both phases.
 _TOOK_OVER = b"took over a"
 
@@ -35,13 +36,13 @@ class Worker:
     ) -> None:
         """`settings` are keys of `analytics.toml`; `metrics` is the text of `metrics.yaml`."""
         directory.mkdir(parents=True)
-        port = free_port()
+        self.port = port = free_port()
         document = {"port": port, "data_dir": str(directory / "state"), **settings}
         (directory / "analytics.toml").write_text("".join(_toml(document)))
         (directory / "metrics.yaml").write_text(metrics)
         self._log = directory / "worker.log"
         self._child = ChildProcess([*program, str(directory)], self._log)
-        self._http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10.0)
+        self._http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=ANSWER_SECONDS_MAX)
 
     @property
     def pid(self) -> int:
@@ -53,6 +54,14 @@ class Worker:
     def cpu_seconds(self) -> float:
         """User and system time of the whole process so far."""
         return cpu_seconds(self.pid)
+
+    def resident_bytes(self) -> int:
+        """Memory of the whole process that is in RAM."""
+        return resident_bytes(self.pid)
+
+    def peak_bytes(self) -> int:
+        """The most of that it ever had."""
+        return peak_bytes(self.pid)
 
     def wait_until_owner(self, partitions: int) -> None:
         """Return as soon as `partitions` of both phases are taken over, before reading starts."""
@@ -69,6 +78,18 @@ class Worker:
         response.raise_for_status()
         answer: dict[str, Any] = response.json()
         return answer
+
+    def owned(self) -> tuple[int, int]:
+        """How many partitions of the two phases it serves; nothing while it is not ready."""
+        try:
+            response = self._http.get("/readyz")
+        except httpx.ConnectError:
+            _ = self.pid  # which raises once the worker has ended
+            return 0, 0
+        if response.status_code != httpx.codes.OK:
+            return 0, 0
+        described = response.json()
+        return len(described["source_partitions"]), len(described["metric_partitions"])
 
     def __enter__(self) -> Self:
         """Start the worker; it is not ready yet."""

@@ -1,4 +1,4 @@
-"""The load of `freshness`: events at a steady rate, each stamped with the time at which it is due.
+"""The load of `freshness` and `query`: events at a steady rate, stamped with when they are due.
 
 `python -m benchmarks.candidates.paced FILE` reads a `Pace` from FILE and writes a `Sent` beside it.
 An event's timestamp comes from the schedule, not from the clock, so a producer that falls behind
@@ -6,9 +6,12 @@ makes every event it holds up late instead of hiding it.
 """
 
 import random
+import signal
 import sys
 import time
+from collections.abc import Iterator
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -17,11 +20,16 @@ from confluent_kafka import KafkaError, Message, Producer
 from analytics import clock
 from benchmarks import events
 from benchmarks.dataset import PARTITIONS
+from benchmarks.sweeps.accounts import Accounts
 
 PROBE = "probe"
 PROBE_MS = 50
+#: Of the events of accounts.
+EVENT_BYTES = 950
 _FLUSH_SECONDS_MAX = 30.0
 _MARKED = 4096  # drawn contents, used over and over
+#: Many events share a millisecond.
+_text = lru_cache(maxsize=16)(events.rfc3339)
 
 
 class Pace(msgspec.Struct, frozen=True):
@@ -34,6 +42,8 @@ class Pace(msgspec.Struct, frozen=True):
     seconds: int
     framing: int
     seed: int
+    #: With some, the events are those of so many accounts, and none is a probe.
+    series: int = 0
 
     @property
     def total(self) -> int:
@@ -49,6 +59,22 @@ class Pace(msgspec.Struct, frozen=True):
         """The time at which an event is due, and which it carries."""
         return self.start_ms + index * 1000 // self.rate
 
+    def lines(self) -> Iterator[bytes]:
+        """The events. Each is made when it is asked for."""
+        drawn = list(events.draws(_MARKED, self.seed))
+        if self.series:
+            accounts = Accounts(self.series, EVENT_BYTES)
+            numbers = accounts.drawn(self.seed)
+            for index in range(self.total):
+                draw, timestamp = drawn[index % _MARKED], _text(self.due_ms(index))
+                yield accounts.line(index, draw, next(numbers), timestamp)
+            return
+        for index in range(self.total):
+            draw, probe = drawn[index % _MARKED], ""
+            if index % self.probe_every == 0:
+                draw, probe = draw._replace(type=PROBE), str(index // self.probe_every)
+            yield events.line(index, draw, _text(self.due_ms(index)), probe)
+
 
 class Sent(msgspec.Struct, frozen=True):
     """What became of it."""
@@ -56,10 +82,7 @@ class Sent(msgspec.Struct, frozen=True):
     acknowledged: int  # events
     seconds: float  # from the first one's due time to the last acknowledgement
     behind_ms_max: int  # how much later than due a record was handed to the client
-
-
-# Many events share a millisecond.
-_text = lru_cache(maxsize=16)(events.rfc3339)
+    events: int  # handed to the client: all, or those until it was told to end
 
 
 class _Sender:
@@ -70,30 +93,33 @@ class _Sender:
         )
         self.acknowledged = 0
         self.behind_ms_max = 0
+        self._ending = False
+
+    def end(self) -> None:
+        """Send no further record."""
+        self._ending = True
 
     def run(self) -> Sent:
         pace = self._pace
-        drawn = list(events.draws(_MARKED, pace.seed))
         order = random.Random(pace.seed)
+        lines = pace.lines()
+        sent = 0
         for first in range(0, pace.total, pace.framing):
             last = min(first + pace.framing, pace.total) - 1
             self._wait_until(pace.due_ms(last))
-            lines = [self._line(drawn, index) for index in range(first, last + 1)]
+            if self._ending:
+                break
             self._producer.produce(
                 pace.topic,
-                b"\n".join(lines),
+                b"\n".join(islice(lines, last + 1 - first)),
                 partition=order.randrange(PARTITIONS),
                 on_delivery=self._delivered,
             )
             self._producer.poll(0)
+            sent = last + 1
         self._producer.flush(_FLUSH_SECONDS_MAX)
-        return Sent(self.acknowledged, (clock.now_ms() - pace.start_ms) / 1000, self.behind_ms_max)
-
-    def _line(self, drawn: list[events.Draw], index: int) -> bytes:
-        draw, probe = drawn[index % _MARKED], ""
-        if index % self._pace.probe_every == 0:
-            draw, probe = draw._replace(type=PROBE), str(index // self._pace.probe_every)
-        return events.line(index, draw, _text(self._pace.due_ms(index)), probe)
+        seconds = (clock.now_ms() - pace.start_ms) / 1000
+        return Sent(self.acknowledged, seconds, self.behind_ms_max, sent)
 
     def _wait_until(self, due_ms: int) -> None:
         wait_ms = due_ms - clock.now_ms()
@@ -109,8 +135,10 @@ class _Sender:
 
 
 def main(file: Path) -> None:
-    """Send what `file` says."""
-    sent = _Sender(msgspec.json.decode(file.read_bytes(), type=Pace)).run()
+    """Send what `file` says, or less of it when SIGTERM comes."""
+    sender = _Sender(msgspec.json.decode(file.read_bytes(), type=Pace))
+    signal.signal(signal.SIGTERM, lambda number, frame: sender.end())
+    sent = sender.run()
     partial = file.with_suffix(".partial")
     partial.write_bytes(msgspec.json.encode(sent))
     partial.rename(file.with_suffix(".sent"))

@@ -1,0 +1,1 @@
+"""Benchmarks of a worker that is asked while it is fed."""
