@@ -22,6 +22,7 @@ from faust.types import TP, AppT, ConsumerMessage
 from analytics import clock
 from analytics.errors import AnalyticsError
 from analytics.transport.fetching import Fetched, fetch_at_once
+from analytics.transport.frames import read_by_frames
 from analytics.transport.records import RecordBatch
 
 log = structlog.get_logger(__name__)
@@ -57,6 +58,7 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: driver.Transport) -> Any:
         fetch_at_once(cast(BatchConsumer, self.consumer).batched)
         consumer = super()._create_worker_consumer(transport)
+        read_by_frames(consumer._client)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
         consumer._group_instance_id = cast(BatchTransport, transport).member_name
         return consumer
