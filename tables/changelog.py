@@ -60,10 +60,11 @@ class SegmentStore(FaustStore[bytes, bytes]):
                 f"{batch.position}, the local state ends at {held}: start the worker again, and "
                 "it reads all of it"
             )
-        records = cast(Sequence[KeyedRecord], batch.after(-1 if held is None else held))
-        if records:
+        if held is None or batch.end > held + 1:
+            records = cast(Sequence[KeyedRecord], batch.after(-1 if held is None else held))
             entries = [Entry(one.key, one.value or None) for one in records if one.key is not None]
-            self.store.write(batch.partition, entries, batch.last_offset)
+            # Compaction may have left a hole behind the last record: what comes next follows it.
+            self.store.write(batch.partition, entries, batch.end - 1)
 
     async def backup_partition(self, *_: Any, **__: Any) -> None:
         """Refuse: the changelog is the backup."""

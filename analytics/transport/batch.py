@@ -138,9 +138,14 @@ class BatchConsumer(driver.Consumer):
                 if self._moved_on(generation):
                     return
                 yield tp, message
+        await self._read_again(missed)
+
+    async def _read_again(self, missed: Mapping[TP, int]) -> None:
+        """Move reading back to where it should have begun, or to the oldest record there is."""
         again = {tp: due for tp, due in missed.items() if tp in self.assignment()}
         if again:
-            await self.seek_wait(again)
+            oldest = await self.earliest_offsets(*again)
+            await self.seek_wait({tp: max(due, oldest[tp]) for tp, due in again.items()})
 
     def _messages(
         self, tp: TP, fetched: list[Any], generation: int, missed: dict[TP, int]
@@ -303,7 +308,7 @@ def _message(tp: TP, fetched: Fetched, generation: int) -> ConsumerMessage:
     return ConsumerMessage(
         topic=tp.topic,
         partition=tp.partition,
-        offset=batch.last_offset,
+        offset=batch.end - 1,  # Faust counts by it how far it has read
         timestamp=0.0,
         timestamp_type=0,
         headers=[],

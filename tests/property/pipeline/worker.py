@@ -296,9 +296,12 @@ class Worker:
         held = store.offset(unit.partition)
         position = 0 if held is None else held + 1
         batches: list[RecordBatch] = []
-        for records in cut(log.after(position - 1), n):
-            batches.append(RecordBatch(unit.partition, position, records, 0))
-            position = batches[-1].last_offset + 1
+        pieces = list(cut(log.after(position - 1), n))
+        for number, records in enumerate(pieces, 1):
+            # Holes that compaction has left belong to the batch before them, as in Kafka.
+            end = pieces[number][0].offset if number < len(pieces) else None
+            batches.append(RecordBatch(unit.partition, position, records, 0, end))
+            position = batches[-1].end
         return batches
 
     def check_answers(self) -> None:

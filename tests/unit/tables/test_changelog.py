@@ -30,10 +30,11 @@ def fetched(
     *records: tuple[int, bytes | None, bytes | None],
     topic: str = TOPIC,
     position: int | None = None,
+    end: int | None = None,
 ) -> Any:
     """A fetch of a changelog partition as Faust hands it over; records are offset, key, value."""
     start = records[0][0] if position is None else position
-    batch = RecordBatch(partition, start, [Record(*one) for one in records], 1)
+    batch = RecordBatch(partition, start, [Record(*one) for one in records], 1, end)
     return SimpleNamespace(message=SimpleNamespace(topic=topic), value=batch)
 
 
@@ -89,6 +90,17 @@ async def test_records_after_a_hole_wipe_the_store_and_end_the_worker(
     await asyncio.sleep(0)
     assert of.store.offset(0) is None
     assert "continues at 11, the local state ends at 9" in str(crashes[0])
+    of.store.close_all()
+
+
+async def test_a_hole_that_compaction_left_behind_a_fetch_is_none(tmp_path: Path) -> None:
+    of = table(tmp_path)
+    apply(of, [fetched(0, (4, b"s", b"v"), end=8)])
+    assert of.store.offset(0) == 7
+    apply(of, [fetched(0, (9, b"t", b"v"), position=8)])
+    assert of.store.offset(0) == 9
+    apply(of, [fetched(0, (9, b"t", b"v"), position=9, end=12)])  # nothing new but the hole
+    assert (of.store.offset(0), len(list(of.store.entries(0)))) == (11, 2)
     of.store.close_all()
 
 

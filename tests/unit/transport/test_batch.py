@@ -86,7 +86,7 @@ class Thread:
         return {}
 
     async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
-        return {tp: self.oldest[tp] for tp in partitions}
+        return {tp: self.oldest.get(tp, 0) for tp in partitions}
 
     async def commit(self, offsets: Mapping[TP, int]) -> bool:
         self.commits.append(dict(offsets))
@@ -216,6 +216,20 @@ async def test_records_of_a_changelog_that_nobody_has_seen_are_read_again(rig: R
     assert rig.thread.seeks[-1] == (TABLE, 4)
     [batch] = await rig.fetch(tp=TABLE, offsets=[4, 8, 9])
     assert (batch.position, batch.end) == (4, 10)
+
+
+async def test_a_changelog_whose_beginning_is_gone_is_read_from_its_oldest_record(rig: Rig) -> None:
+    rig.thread.oldest[TABLE] = 9
+    await rig.consumer.seek_wait({TABLE: 4})
+    assert await rig.fetch(tp=TABLE, offsets=[9]) == []  # the broker went on from there
+    assert rig.thread.seeks[-1] == (TABLE, 9)
+    assert len(await rig.fetch(tp=TABLE, offsets=[9])) == 1
+
+
+async def test_faust_counts_a_hole_at_the_end_of_a_fetch_as_read(rig: Rig) -> None:
+    rig.thread.fetches = [{TABLE: [Fetched(4, records(TABLE, 4), 8)]}]  # type: ignore[arg-type]
+    [(_, message)] = await rig.poll()
+    assert message.offset == 7
 
 
 async def test_what_was_fetched_and_not_delivered_of_a_changelog_is_read_again(rig: Rig) -> None:
