@@ -4,6 +4,7 @@ Two workers are killed, paused, wiped and corrupted. A third is only ever hit by
 broker and the network, so that it lives long enough for a leak to show.
 """
 
+import contextlib
 import os
 import random
 import signal
@@ -86,16 +87,21 @@ class Soak:
 
 
 def kill(soak: Soak) -> None:
-    os.kill(soak.victim.pid, signal.SIGKILL)
+    _signal(soak.victim, signal.SIGKILL)
 
 
 def kill_both(soak: Soak) -> None:
     for worker in soak.fleet.workers[1:]:
-        os.kill(worker.pid, signal.SIGKILL)
+        _signal(worker, signal.SIGKILL)
 
 
 def terminate(soak: Soak) -> None:
-    os.kill(soak.victim.pid, signal.SIGTERM)
+    _signal(soak.victim, signal.SIGTERM)
+
+
+def _signal(worker: Worker, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
+        os.kill(worker.pid, number)
 
 
 def crash_at_a_point(soak: Soak) -> None:

@@ -1,6 +1,7 @@
 """Owns what one worker holds of one metric, by pane and source partition; it stores nothing."""
 
 from collections.abc import Iterable, Iterator
+from itertools import count
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -14,6 +15,9 @@ State: TypeAlias = Literal["open", "revised", "final"]
 """How settled numbers are: events may still come, came after all were in, or are all in."""
 
 
+_versions = count()
+
+
 class LiveMetric:
     """The latest partials of every source partition, ready to be asked.
 
@@ -25,6 +29,8 @@ class LiveMetric:
     def __init__(self, metric: Metric) -> None:
         """Nothing held yet, and no watermark."""
         self.metric = metric
+        self.version = next(_versions)
+        """Of what it holds: never the same after a change, nor that of another metric."""
         self.series = SeriesIndex(len(metric.dimensions))
         self.panes: dict[int, dict[int, Pane]] = {}
         """By start (epoch ms), then by source partition."""
@@ -54,6 +60,7 @@ class LiveMetric:
         held = self.panes.get(start_ms, {})
         if not held and self._is_expired(start_ms):
             return
+        self.version = next(_versions)
         pane = held.get(source) or Pane(self._spec, start_ms, self.metric.key)
         known = pane.n
         closed = self._watermark_ms >= start_ms + self.metric.window.pane_ms
@@ -71,10 +78,12 @@ class LiveMetric:
     def report(self, source: int, progress: SourceProgress) -> None:
         """Take the latest watermark and idle flag of a source partition."""
         self._progress[source] = progress
+        self.version = next(_versions)
 
     def resume(self, watermark_ms: int, sources: int) -> None:
         """Go on from a watermark that was reached before, with so many sources."""
         self._sources, self._watermark_ms = sources, watermark_ms
+        self.version = next(_versions)
 
     def evict(self, sources: int) -> list[int]:
         """Drop the panes past retention and return their starts, the oldest first."""
@@ -86,6 +95,7 @@ class LiveMetric:
             self.revised.discard(start_ms)
         if expired:
             self._forget_series()
+            self.version = next(_versions)
         return expired
 
     # --- reading --------------------------------------------------------------------------------

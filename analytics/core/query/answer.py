@@ -70,6 +70,11 @@ class Meta:
     cached: bool = False
     took_ms: float = 0.0
 
+    def given_again(self, now_ms: int) -> "Meta":
+        """What holds for an answer that was found before, as nothing has changed since."""
+        lag_ms = None if self.data_through is None else max(0, now_ms - self.data_through)
+        return replace(self, lag_ms=lag_ms, cached=True)
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
