@@ -12,6 +12,7 @@ offset is only a hint for people and tools that watch lag.
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any, Protocol, cast
 
 import structlog
@@ -72,6 +73,8 @@ class BatchConsumer(driver.Consumer):
         self._durable: dict[TP, int] = {}
         #: Of changelogs, the offset that what is read next has to begin at.
         self._next: dict[TP, int] = {}
+        #: Fetches that Faust did not wait for.
+        self._unseen: list[asyncio.Future[Mapping[TP, list[Any]]]] = []
         self._polled_at = 0.0
         #: Partitions were revoked, and the group has not told yet which come back.
         self._joining = False
@@ -131,7 +134,8 @@ class BatchConsumer(driver.Consumer):
             await self._give_up()
             return
         missed: dict[TP, int] = {}
-        for tp, fetched in records.items():
+        found = [*self._take_unseen(), records]
+        for tp, fetched in chain.from_iterable(one.items() for one in found):
             if active is not None and tp not in active:
                 continue
             for message in self._messages(tp, fetched, generation, missed):
@@ -140,21 +144,53 @@ class BatchConsumer(driver.Consumer):
                 yield tp, message
         await self._read_again(missed)
 
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
+        """Fetch, and keep what comes of it when Faust waits no more: partitions are moving.
+
+        The thread goes on fetching, and aiokafka then stands behind what it brought. At the end of
+        a partition nothing would come after it that shows that it is missing.
+        """
+        fetch = asyncio.ensure_future(super()._getmany(active_partitions, timeout))
+        try:
+            return await asyncio.shield(fetch)
+        except asyncio.CancelledError:
+            self._unseen.append(fetch)
+            raise
+
+    def _take_unseen(self) -> Iterator[Mapping[TP, list[Any]]]:
+        done = [fetch for fetch in self._unseen if fetch.done()]
+        self._unseen = [fetch for fetch in self._unseen if not fetch.done()]
+        for fetch in done:
+            if not fetch.cancelled() and fetch.exception() is None:
+                yield fetch.result()
+
+    async def on_stop(self) -> None:
+        """Wait for no fetch any more."""
+        for fetch in self._unseen:
+            fetch.cancel()
+        await super().on_stop()
+
     async def _read_again(self, missed: Mapping[TP, int]) -> None:
-        """Move reading back to where it should have begun, or to the oldest record there is."""
+        """Move reading back to where it should have begun, or to the oldest record there is.
+
+        If no broker says which that is, what is fetched next begins too late as well.
+        """
         again = {tp: due for tp, due in missed.items() if tp in self.assignment()}
-        if again:
+        if not again:
+            return
+        try:
             oldest = await self.earliest_offsets(*again)
             await self.seek_wait({tp: max(due, oldest[tp]) for tp, due in again.items()})
+        except (KafkaError, TimeoutError) as error:
+            log.info("did not go back: the broker or the partitions are away", error=str(error))
 
     def _messages(
         self, tp: TP, fetched: list[Any], generation: int, missed: dict[TP, int]
     ) -> Iterator[ConsumerMessage]:
         """The messages to deliver; what of a changelog has to be read first comes to ``missed``.
 
-        Faust may stop waiting for a fetch that is under way, and its records are never seen; the
-        next ones begin behind them. The state would have a hole there. Of a batch topic the
-        receiver judges by the position.
+        What was fetched and not delivered, as partitions were moving, would be a hole in the state:
+        the next fetch begins behind it. Of a batch topic the receiver judges by the position.
         """
         if tp.topic not in self.batched:
             for record in fetched:

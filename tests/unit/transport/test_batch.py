@@ -1,11 +1,12 @@
 """The batch consumer, run in this process over a stand-in for the thread that talks to Kafka."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple, cast
 
 import faust
 import pytest
-from aiokafka.errors import IllegalStateError
+from aiokafka.errors import IllegalStateError, KafkaConnectionError
 from faust.types import TP, ConsumerMessage
 
 from analytics.errors import TransportError
@@ -57,7 +58,7 @@ class Thread:
     def __init__(self) -> None:
         self.assigned = {EVENTS, OTHER_EVENTS, CHANGELOG, TABLE}
         self.fetches: list[Fetch] = []
-        self.during_fetch: Callable[[], Awaitable[None]] | None = None
+        self.during_fetch: Callable[[], Awaitable[object]] | None = None
         self.oldest = {EVENTS: 0, OTHER_EVENTS: 0}
         self.ends = {EVENTS: 50}
         self.seeks: list[tuple[TP, int]] = []
@@ -224,6 +225,58 @@ async def test_a_changelog_whose_beginning_is_gone_is_read_from_its_oldest_recor
     assert await rig.fetch(tp=TABLE, offsets=[9]) == []  # the broker went on from there
     assert rig.thread.seeks[-1] == (TABLE, 9)
     assert len(await rig.fetch(tp=TABLE, offsets=[9])) == 1
+
+
+@pytest.mark.parametrize("tp", [TABLE, EVENTS])
+async def test_what_was_fetched_for_somebody_who_waits_no_more_is_delivered_all_the_same(
+    rig: Rig, tp: TP
+) -> None:
+    """At the end of a partition nothing comes after it that would show that it is missing."""
+    arrived = asyncio.Event()
+    rig.thread.during_fetch = arrived.wait
+    await rig.consumer.seek_wait({TABLE: 4})
+    rig.thread.fetches = [{tp: fetched_from(4, tp, 4, 5)}, {OTHER_EVENTS: []}]
+    waiting = asyncio.ensure_future(rig.poll())
+    await asyncio.sleep(0.01)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    arrived.set()
+    await asyncio.sleep(0.01)
+    [(found, message)] = await rig.poll()
+    assert (found, message.offset) == (tp, 5)
+    assert await rig.poll() == []
+
+
+async def test_a_fetch_that_failed_for_somebody_who_waits_no_more_is_forgotten(rig: Rig) -> None:
+    arrived = asyncio.Event()
+
+    async def fail() -> None:
+        await arrived.wait()
+        raise KafkaConnectionError
+
+    rig.thread.during_fetch = fail
+    waiting = asyncio.ensure_future(rig.poll())
+    await asyncio.sleep(0.01)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    arrived.set()
+    await asyncio.sleep(0.01)
+    rig.thread.during_fetch = None
+    assert await rig.poll() == []
+
+
+async def test_while_no_broker_answers_a_changelog_waits_for_going_back(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: TP) -> Mapping[TP, int]:
+        raise KafkaConnectionError
+
+    await rig.consumer.seek_wait({TABLE: 4})
+    with monkeypatch.context() as broken:
+        broken.setattr(rig.thread, "earliest_offsets", away)
+        assert await rig.fetch(tp=TABLE, offsets=[9]) == []
+    assert await rig.fetch(tp=TABLE, offsets=[11]) == []
+    assert rig.thread.seeks == [(TABLE, 4), (TABLE, 4)]
 
 
 async def test_faust_counts_a_hole_at_the_end_of_a_fetch_as_read(rig: Rig) -> None:
