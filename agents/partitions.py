@@ -109,7 +109,7 @@ class Partitions(Generic[W]):
             self._context.metrics.misplaced.labels(self._phase.stage).inc()
             await consumer_of(self._context.app).reread(self._tp(held), held.next_offset)
             return None
-        if batch.last_offset < held.next_offset:
+        if batch.end <= held.next_offset:
             return None
         held.next_offset = batch.end
         return held

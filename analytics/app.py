@@ -72,15 +72,15 @@ class WorkerCursor:
         self._phases = phases
 
     def position(self, tp: TP) -> int | None:
-        """See `analytics.transport.batch.Cursor`."""
+        """See `analytics.transport.cursor.Cursor`."""
         return self._phases[tp.topic].position(tp.partition)
 
     def reading_from(self, tp: TP, offset: int) -> None:
-        """See `analytics.transport.batch.Cursor`."""
+        """See `analytics.transport.cursor.Cursor`."""
         self._phases[tp.topic].reading_from(tp.partition, offset)
 
     def committed(self, tp: TP, offset: int) -> None:
-        """See `analytics.transport.batch.Cursor`."""
+        """See `analytics.transport.cursor.Cursor`."""
         self._phases[tp.topic].committed(tp.partition, offset)
 
     async def before_revoke(self) -> None:

@@ -13,7 +13,7 @@ offset is only a hint for people and tools that watch lag.
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from itertools import chain
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import structlog
 from aiokafka.errors import KafkaError
@@ -22,6 +22,7 @@ from faust.types import TP, AppT, ConsumerMessage
 
 from analytics import clock
 from analytics.errors import AnalyticsError
+from analytics.transport.cursor import Cursor
 from analytics.transport.fetching import Fetched, fetch_at_once
 from analytics.transport.frames import read_by_frames
 from analytics.transport.records import RecordBatch
@@ -35,22 +36,6 @@ POLL_SPACING_SECONDS = 0.02
 #: broker under way at a time, and one sent while records wait to be taken leaves their partitions
 #: out: until it is answered nothing is read from those. Faust's 1,500 ms would stop a busy worker.
 FETCH_WAIT_MS = 100
-
-
-class Cursor(Protocol):
-    """The state that batch topics feed, as their consumer sees it."""
-
-    def position(self, tp: TP) -> int | None:
-        """Offset to read ``tp`` from; None when nothing of it was ever applied."""
-
-    def reading_from(self, tp: TP, offset: int) -> None:
-        """The next batch of ``tp`` begins at ``offset``."""
-
-    def committed(self, tp: TP, offset: int) -> None:
-        """The group accepted the commit of ``offset``, so ``tp`` was ours when it was issued."""
-
-    async def before_revoke(self) -> None:
-        """Make everything durable: the partitions are still ours, but not for long."""
 
 
 class _ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -116,8 +101,15 @@ class BatchConsumer(driver.Consumer):
         await super().seek_wait(partitions)
 
     async def reread(self, tp: TP, offset: int) -> None:
-        """Move reading of ``tp`` back (or forward) to ``offset``."""
-        await self.seek(tp, offset)
+        """Move reading of ``tp`` to ``offset``, or to the oldest record that is still there."""
+        try:
+            oldest = (await self.earliest_offsets(tp))[tp]
+        except (KafkaError, TimeoutError):
+            oldest = 0  # nobody knows; what then comes begins too late again
+        if oldest > offset:
+            log.error("records were deleted before they were read", tp=str(tp), after=offset)
+            self._cursor.reading_from(tp, oldest)
+        await self.seek(tp, max(offset, oldest))
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
         """Yield one message a record, or for batch topics one a partition.

@@ -34,9 +34,10 @@ _SUMMED_FROM = _CRC_AT + _CRC.size
 
 
 class Fetched(NamedTuple):
-    """Consecutive records of a partition, at least one, and between which offsets they stand.
+    """Consecutive records of a partition, and between which offsets they stand.
 
     ``position`` is where the fetch began, whatever was asked for since; ``end`` is where to go on.
+    There may be no record between them: control records, or what compaction took.
     """
 
     position: int
@@ -92,8 +93,13 @@ class Reading:
 
     def __next__(self) -> Fetched:
         position = self.next_fetch_offset
-        records = [record for batch in self._batches() for record in batch]
-        if not records:
+        try:
+            records = [record for batch in self._batches() for record in batch]
+        except Exception:
+            # Whoever goes on reading after this must get nothing: the batch is fetched again.
+            self._at = len(self._content)
+            raise
+        if self.next_fetch_offset == position:
             raise StopIteration
         return Fetched(position, records, self.next_fetch_offset)
 

@@ -52,14 +52,9 @@ class RecordBatch:
         self.generation = generation
         self.end = end if end is not None else records[-1].offset + 1 if records else position
 
-    @property
-    def last_offset(self) -> int:
-        """Offset of the newest record."""
-        return self.records[-1].offset
-
     def after(self, offset: int) -> Sequence[Record]:
         """Records newer than ``offset``, in order: what a receiver at ``offset`` has not seen."""
-        if self.records[0].offset > offset:
+        if not self.records or self.records[0].offset > offset:
             return self.records
         return [record for record in self.records if record.offset > offset]
 

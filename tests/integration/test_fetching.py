@@ -85,3 +85,23 @@ async def test_a_fetch_that_nobody_saw_shows_in_the_position_of_the_next_one(
     consumer.seek(TP, end + 2)
     [fetched, *_] = await read(consumer, end + 8)
     assert (fetched.position, fetched.records[0].offset) == (end + 2, end + 2)
+
+
+async def test_what_was_sent_in_transactions_is_followed_to_its_very_end(
+    kafka: KafkaServer, consumer: AIOKafkaConsumer
+) -> None:
+    """Behind each stands a control record, the last one behind everything."""
+    [end] = (await consumer.end_offsets([TP])).values()
+    consumer.seek(TP, end)
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "transactional.id": "sender"})
+    producer.init_transactions(SECONDS_MAX)
+    fetched: list[Fetched] = []
+    for round_ in range(3):
+        producer.begin_transaction()
+        for number in range(2):
+            producer.produce(TP.topic, b"%d-%d" % (round_, number), partition=TP.partition)
+        producer.commit_transaction(SECONDS_MAX)
+        fetched += await read(consumer, end + 3 * (round_ + 1))
+    values = [record.value for one in fetched for record in one.records]
+    assert values == [b"0-0", b"0-1", b"1-0", b"1-1", b"2-0", b"2-1"]
+    assert [one.position for one in fetched] == [end, *(one.end for one in fetched[:-1])]

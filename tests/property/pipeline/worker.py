@@ -171,7 +171,7 @@ class Worker:
         batch = self.fetch_at(unit, consumer.positions[tp], n)
         consumer.ends[tp] = self.kafka.end(unit)
         if batch is not None:
-            consumer.positions[tp] = batch.last_offset + 1
+            consumer.positions[tp] = batch.end
         return batch
 
     def fetch_at(self, unit: Unit, position: int, n: int, older: int = 0) -> RecordBatch | None:

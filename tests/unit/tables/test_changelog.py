@@ -100,7 +100,8 @@ async def test_a_hole_that_compaction_left_behind_a_fetch_is_none(tmp_path: Path
     apply(of, [fetched(0, (9, b"t", b"v"), position=8)])
     assert of.store.offset(0) == 9
     apply(of, [fetched(0, (9, b"t", b"v"), position=9, end=12)])  # nothing new but the hole
-    assert (of.store.offset(0), len(list(of.store.entries(0)))) == (11, 2)
+    apply(of, [fetched(0, position=12, end=15)])
+    assert (of.store.offset(0), len(list(of.store.entries(0)))) == (14, 2)
     of.store.close_all()
 
 

@@ -1,165 +1,27 @@
 """The batch consumer, run in this process over a stand-in for the thread that talks to Kafka."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple, cast
+from collections.abc import Mapping
+from typing import Any, cast
 
-import faust
 import pytest
 from aiokafka.errors import IllegalStateError, KafkaConnectionError
-from faust.types import TP, ConsumerMessage
+from faust.types import TP
 
 from analytics.errors import TransportError
 from analytics.transport import batch as module
-from analytics.transport.batch import BatchConsumer, BatchTransport, consumer_of
+from analytics.transport.batch import consumer_of
 from analytics.transport.fetching import Fetched
 from analytics.transport.records import RecordBatch
-
-EVENTS, OTHER_EVENTS, CHANGELOG = TP("events", 0), TP("events", 1), TP("changelog", 0)
-TABLE = TP("table-changelog", 0)
-
-
-class Record(NamedTuple):
-    """What aiokafka makes of a record."""
-
-    topic: str
-    partition: int
-    offset: int
-    value: bytes | None = b"{}"
-    timestamp: int = 0
-    timestamp_type: int = 0
-    headers: tuple[()] = ()
-    key: bytes | None = None
-    checksum: None = None
-    serialized_key_size: int = 0
-    serialized_value_size: int = 2
-
-
-def records(tp: TP, *offsets: int) -> list[Record]:
-    return [Record(tp.topic, tp.partition, offset) for offset in offsets]
-
-
-Fetch = Mapping[TP, list[Any]]
-
-
-def fetched_from(position: int, tp: TP, *offsets: int) -> list[Any]:
-    """What a fetch from an offset has brought; of batch topics all is one."""
-    found = records(tp, *offsets)
-    if tp.topic not in (EVENTS.topic, TABLE.topic) or not found:
-        return list(found)
-    return [Fetched(position, list(found), offsets[-1] + 1)]
-
-
-class Thread:
-    """Answers what Faust asks its consumer thread, and notes what it was told."""
-
-    beacon = None
-
-    def __init__(self) -> None:
-        self.assigned = {EVENTS, OTHER_EVENTS, CHANGELOG, TABLE}
-        self.fetches: list[Fetch] = []
-        self.during_fetch: Callable[[], Awaitable[object]] | None = None
-        self.oldest = {EVENTS: 0, OTHER_EVENTS: 0}
-        self.ends = {EVENTS: 50}
-        self.seeks: list[tuple[TP, int]] = []
-        self.commits: list[Mapping[TP, int]] = []
-        self.accepts = True
-        self.during_commit: Callable[[], None] = lambda: None
-
-    async def getmany(self, active: object, timeout: float) -> Fetch:
-        if self.during_fetch is not None:
-            await self.during_fetch()
-        return self.fetches.pop(0) if self.fetches else {}
-
-    def assignment(self) -> set[TP]:
-        return self.assigned
-
-    def highwater(self, tp: TP) -> int | None:
-        return self.ends.get(tp)
-
-    def seek(self, tp: TP, offset: int) -> None:
-        self.seeks.append((tp, offset))
-
-    async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
-        self.seeks.extend(partitions.items())
-
-    async def seek_to_committed(self) -> Mapping[TP, int]:
-        return {}
-
-    async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
-        return {tp: self.oldest.get(tp, 0) for tp in partitions}
-
-    async def commit(self, offsets: Mapping[TP, int]) -> bool:
-        self.commits.append(dict(offsets))
-        self.during_commit()
-        return self.accepts
-
-
-class State:
-    """The cursor: what the state holds, and what the consumer told it."""
-
-    def __init__(self) -> None:
-        self.positions: dict[TP, int] = {}
-        self.told: list[tuple[TP, int]] = []
-        self.commits: list[tuple[TP, int]] = []
-        self.on_revoke: Callable[[], None] = lambda: None
-
-    def position(self, tp: TP) -> int | None:
-        return self.positions.get(tp)
-
-    def reading_from(self, tp: TP, offset: int) -> None:
-        self.told.append((tp, offset))
-
-    def committed(self, tp: TP, offset: int) -> None:
-        self.commits.append((tp, offset))
-
-    async def before_revoke(self) -> None:
-        self.on_revoke()
-
-
-class Producer:
-    """Faust's own producer, which our topics do not use."""
-
-    async def flush(self) -> None:
-        return None
-
-
-class Rig(NamedTuple):
-    """A consumer that reads from a thread of the test."""
-
-    app: Any
-    consumer: BatchConsumer
-    thread: Thread
-    state: State
-
-    async def poll(self) -> list[tuple[TP, ConsumerMessage]]:
-        return [one async for one in self.consumer.getmany(1.0)]
-
-    async def fetch(
-        self, *, offsets: list[int], position: int | None = None, tp: TP = EVENTS
-    ) -> list[RecordBatch]:
-        """Batches of one fetch from a position, by default that of the first record."""
-        begin = offsets[0] if position is None else position
-        self.thread.fetches.append({tp: fetched_from(begin, tp, *offsets)})
-        return [cast(RecordBatch, message.value) for _, message in await self.poll()]
-
-
-@pytest.fixture
-async def rig(monkeypatch: pytest.MonkeyPatch) -> Rig:
-    monkeypatch.setattr(module, "POLL_SPACING_SECONDS", 0.0)
-    app = faust.App("worker", store="memory://", autodiscover=False)
-    state = State()
-    app.transport = BatchTransport(
-        app, batch_topics=["events"], cursor=state, changelogs=[TABLE.topic]
-    )
-    thread = Thread()
-    app.producer = cast(Any, Producer())
-    monkeypatch.setattr(BatchConsumer, "_new_consumer_thread", lambda _: thread)
-    consumer = cast(BatchConsumer, app.consumer)
-    consumer._active_partitions = set(thread.assigned)
-    app.consumer_generation_id = 1
-    return Rig(app, consumer, thread, state)
-
+from tests.unit.transport.rig import (
+    CHANGELOG,
+    EVENTS,
+    OTHER_EVENTS,
+    TABLE,
+    Rig,
+    fetched_from,
+    records,
+)
 
 # --- reading --------------------------------------------------------------------------------------
 
@@ -189,7 +51,7 @@ async def test_a_changelog_comes_in_batches_from_where_recovery_seeks_to(rig: Ri
     await rig.consumer.seek_wait({TABLE: 4})
     await rig.consumer.perform_seek()  # of the batch topics: the changelog goes on where it was
     [batch] = await rig.fetch(tp=TABLE, position=4, offsets=[7, 9])
-    assert (batch.position, batch.last_offset) == (4, 9)
+    assert (batch.position, batch.end) == (4, 10)
     [batch] = await rig.fetch(tp=TABLE, position=10, offsets=[10])
     assert batch.position == 10
 
@@ -320,6 +182,19 @@ async def test_nothing_is_committed_while_the_group_is_joined_anew(rig: Rig) -> 
     assert await rig.consumer._commit({EVENTS: 8})
 
 
+@pytest.mark.parametrize("tp", [TABLE, EVENTS])
+async def test_a_fetch_of_control_records_alone_is_a_batch_without_records(
+    rig: Rig, tp: TP
+) -> None:
+    """Whoever takes it in knows then that nothing is missing before the next one."""
+    await rig.consumer.seek_wait({TABLE: 4})
+    rig.thread.fetches = [{tp: [Fetched(4, [], 5)]}]
+    [(_, message)] = await rig.poll()
+    batch = cast(RecordBatch, message.value)
+    assert (batch.position, batch.records, batch.end) == (4, [], 5)
+    assert len(await rig.fetch(tp=tp, offsets=[5])) == 1
+
+
 async def test_an_empty_fetch_is_no_message(rig: Rig) -> None:
     rig.thread.fetches = [{EVENTS: []}, {}]
     assert await rig.poll() == []
@@ -429,6 +304,20 @@ async def test_records_deleted_before_they_were_read_are_skipped_with_an_error(
     rig.thread.oldest = {EVENTS: 70, OTHER_EVENTS: 0}
     await rig.consumer.perform_seek()
     assert dict(rig.thread.seeks)[EVENTS] == 70
+    assert "deleted before they were read" in capsys.readouterr().out
+
+
+async def test_reading_goes_back_to_where_it_should_be(rig: Rig) -> None:
+    await rig.consumer.reread(EVENTS, 31)
+    assert (rig.thread.seeks, rig.state.told) == ([(EVENTS, 31)], [])
+
+
+async def test_reading_goes_back_no_further_than_to_what_is_still_there(
+    rig: Rig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rig.thread.oldest[EVENTS] = 70
+    await rig.consumer.reread(EVENTS, 31)
+    assert (rig.thread.seeks, rig.state.told) == ([(EVENTS, 70)], [(EVENTS, 70)])
     assert "deleted before they were read" in capsys.readouterr().out
 
 

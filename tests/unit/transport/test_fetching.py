@@ -15,7 +15,7 @@ from aiokafka.structs import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics.transport.fetching import Reading, fetch_at_once
+from analytics.transport.fetching import Fetched, Reading, fetch_at_once
 
 TP = TopicPartition("events", 3)
 NONE, GZIP, LZ4 = 0, 1, 3
@@ -117,8 +117,8 @@ def test_control_records_are_none_but_reading_goes_on_behind_them() -> None:
     [fetched] = Reading(TP, batch(0, b"a", b"b") + marker, 0, check_crcs=True)
     assert [one.value for one in fetched.records] == [b"a", b"b"]
     assert fetched.end == 3
-    alone = Reading(TP, marker, 2, check_crcs=True)
-    assert (list(alone), alone.next_fetch_offset) == ([], 3)
+    assert list(Reading(TP, marker, 2, check_crcs=True)) == [Fetched(2, [], 3)]
+    assert list(Reading(TP, b"", 2, check_crcs=True)) == []
 
 
 def test_a_byte_that_is_not_what_was_sent_is_noticed() -> None:
@@ -128,6 +128,19 @@ def test_a_byte_that_is_not_what_was_sent_is_noticed() -> None:
         content[at] ^= 1
         with pytest.raises(CorruptRecordException):
             next(Reading(TP, bytes(content), 0, check_crcs=True))
+
+
+@pytest.mark.parametrize("bad", [0, 1, 2])
+def test_behind_a_batch_that_is_spoilt_nothing_is_given_out_however_often_one_asks(
+    bad: int,
+) -> None:
+    """It is to be fetched again, as with the stock reading."""
+    batches = [bytearray(batch(number, b"%d" % number)) for number in range(3)]
+    batches[bad][-1] ^= 1
+    reading = Reading(TP, b"".join(batches), 0, check_crcs=True)
+    with pytest.raises(CorruptRecordException):
+        next(reading)
+    assert list(reading) == []
 
 
 def test_where_nobody_asks_for_it_bytes_are_not_summed_up() -> None:

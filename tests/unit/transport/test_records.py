@@ -19,8 +19,10 @@ def offsets(of: RecordBatch, after: int) -> list[int]:
     return [record.offset for record in of.after(after)]
 
 
-def test_the_last_offset_is_that_of_the_newest_record() -> None:
-    assert batch(4, 5, 9).last_offset == 9
+def test_a_batch_ends_behind_its_last_record_or_where_it_is_said_to_end() -> None:
+    assert batch(4, 5, 9).end == 10
+    assert RecordBatch(3, 4, [], 1, 7).end == 7
+    assert RecordBatch(3, 4, [], 1, 7).after(5) == []
 
 
 def test_after_an_offset_come_the_records_not_seen_yet() -> None:
