@@ -168,7 +168,7 @@ def _by_parameters(asking: Asking) -> dict[str, Any]:
 
 def _settled(answer: dict[str, Any]) -> dict[str, Any]:
     """The answer without what depends on when it was asked: its partitions turn idle meanwhile."""
-    passing = {"lag_ms", "took_ms", "data_through"}
+    passing = {"lag_ms", "took_ms", "data_through", "cached"}
     meta = {key: answer["meta"][key] for key in answer["meta"].keys() - passing}
     buckets = [bucket["timestamp"] for bucket in answer["buckets"]]
     return {**answer, "meta": meta, "buckets": buckets}
