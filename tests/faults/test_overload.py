@@ -44,7 +44,7 @@ WATCH_SECONDS: Final = 0.1
 #: More events than can wait anywhere but in Kafka, by the end of it.
 LAG_MIN: Final = 100_000
 #: Nearly all of it are windows of what was taken in, which are kept whatever the load.
-MEMORY_GROWTH_BYTES_MAX: Final = 450 << 20
+MEMORY_GROWTH_BYTES_MAX: Final = 300 << 20
 
 #: Metrics that nobody asks for: an event costs the workers much more than its producer.
 COSTLY: Final = "".join(
