@@ -4,7 +4,6 @@ Many screens show the same dashboard. Between two flushes they all get the same 
 more to find than to send.
 """
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,8 +12,8 @@ from analytics.core.query.answer import Answer
 from analytics.core.query.request import Query
 
 ANSWERS_MAX = 128
-#: Of an answer that is kept; larger ones are rare, and sending them costs more than finding them.
-ROWS_MAX = 10_000
+#: Of one answer that is kept, and of all. Sending a larger one costs more than finding it.
+ROWS_MAX, ROWS_OF_ALL_MAX = 10_000, 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +29,8 @@ class Reuse:
     """The newest answers, by question."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[Question, tuple[Sequence[int], Answer]] = OrderedDict()
+        self._kept: dict[Question, tuple[Sequence[int], Answer]] = {}  # the oldest first
+        self._rows = 0
 
     def find(self, question: Question, lives: Sequence[LiveMetric]) -> Answer | None:
         """The answer to an equal question to these metrics, as they still are; None without."""
@@ -38,13 +38,19 @@ class Reuse:
         return answer if versions == _versions(lives) else None
 
     def keep(self, question: Question, lives: Sequence[LiveMetric], answer: Answer) -> None:
-        """Remember the answer to a question, and no longer the oldest one if they are too many."""
+        """Remember the answer to a question, and no longer the oldest if there are too many."""
         if len(answer) > ROWS_MAX:
             return
+        self._forget(question)
         self._kept[question] = _versions(lives), answer
-        self._kept.move_to_end(question)
-        if len(self._kept) > ANSWERS_MAX:
-            self._kept.popitem(last=False)
+        self._rows += len(answer)
+        while len(self._kept) > ANSWERS_MAX or self._rows > ROWS_OF_ALL_MAX:
+            self._forget(next(iter(self._kept)))
+
+    def _forget(self, question: Question) -> None:
+        if question in self._kept:
+            _, answer = self._kept.pop(question)
+            self._rows -= len(answer)
 
 
 def _versions(lives: Sequence[LiveMetric]) -> Sequence[int]:

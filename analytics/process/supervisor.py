@@ -42,7 +42,7 @@ class Supervisor:
         """Keep them running until ``stop``, then end them; whether all ended in order.
 
         Whoever has not ended by ``stop_seconds_max`` after being asked to is killed, whatever
-        else makes this end as well. Raises OSError when one cannot be started at all.
+        else makes this end as well. Raises OSError when one cannot be started at first.
         """
         try:
             for kept in self._kept:
@@ -67,7 +67,12 @@ class Supervisor:
             kept.due_at = now + pause
             log.error("a process ended", name=kept.name, exit_code=code, again_in_seconds=pause)
         elif now >= kept.due_at:
-            self._start(kept)
+            try:
+                self._start(kept)
+            except OSError as error:  # the others go on while the machine has no room for it
+                kept.ends += 1
+                kept.due_at = now + _pause_seconds(kept.ends)
+                log.error("did not start a process", name=kept.name, error=str(error))
 
     def _start(self, kept: Kept) -> None:
         kept.child.start()

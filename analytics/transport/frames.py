@@ -10,8 +10,10 @@ import struct
 from typing import Any
 
 _SIZE = struct.Struct(">i")
-#: What a connection keeps for the next answer; a larger one gets memory of its own.
-KEPT_BYTES = 8 << 20
+#: What a connection keeps at most for the next answer, as soon as one was so large; a larger one
+#: gets memory of its own, which costs as much as reading into it. Eight partitions give 8 MB and a
+#: little.
+KEPT_BYTES = 32 << 20
 #: No broker gives such an answer: whoever speaks there speaks something else.
 ANSWER_BYTES_MAX = 1 << 30
 

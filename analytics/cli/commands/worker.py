@@ -19,7 +19,7 @@ PORT_MAX = 65_535
     type=click.IntRange(1, 256),
     default=1,
     show_default=True,
-    help="Workers to run and to start again when they end, on this port and the next ones.",
+    help="More than one: run so many, on this port and the next ones, and start again what ends.",
 )
 @click.pass_obj
 def worker(invocation: Invocation, port: int | None, data_dir: Path | None, processes: int) -> None:

@@ -120,6 +120,24 @@ async def test_one_that_does_not_end_is_killed_and_the_end_is_not_in_order(tmp_p
         os.kill(pid, 0)
 
 
+async def test_one_that_cannot_be_started_again_is_tried_again_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PAUSE_SECONDS_MIN", 0.1)
+    directory = tmp_path / "logs"
+    directory.mkdir()
+    fails, fine = child(directory, "fails", FAILS), child(tmp_path, "fine", RUNS)
+    async with running(("fails", fails), ("fine", fine)) as run:
+        await eventually(lambda: starts(directory, "fails") == 1)
+        directory.rename(tmp_path / "away")
+        await asyncio.sleep(0.5)
+        assert not run.done()
+        (tmp_path / "away").rename(directory)
+        before = starts(directory, "fails")
+        await eventually(lambda: starts(directory, "fails") > before)
+    assert starts(tmp_path, "fine") == 1
+
+
 async def test_when_it_breaks_itself_it_leaves_nobody_behind(tmp_path: Path) -> None:
     fine = child(tmp_path, "fine", RUNS)
     broken = ChildProcess([sys.executable], tmp_path / "no-such-folder" / "log")

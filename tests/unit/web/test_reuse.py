@@ -123,6 +123,10 @@ async def test_only_so_many_answers_are_kept_and_no_large_ones(
     kept = [(await worker.ask(limit=limit)).meta.cached for limit in (3, 2)]
     assert kept == [True, True]
     assert not (await worker.ask(limit=1)).meta.cached
+    monkeypatch.setattr(module, "ROWS_OF_ALL_MAX", 2)
+    rows = len(await worker.ask(limit=4))
+    assert (await worker.ask(limit=4)).meta.cached
+    assert [len(answer) for _, answer in worker.reuse._kept.values()] == [rows] == [2]
     monkeypatch.setattr(module, "ROWS_MAX", 1)
     await worker.ask(limit=9)
     assert not (await worker.ask(limit=9)).meta.cached
