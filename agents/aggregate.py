@@ -89,7 +89,6 @@ class Aggregate:
             if not self.partitions.holds(held):
                 return
             self._fold(held, records)
-            crash.at("aggregate.folded")
             await asyncio.sleep(0)
         if held.work.unflushed_bytes > UNFLUSHED_BYTES_MAX:
             await self.partitions.flush(held)
@@ -97,16 +96,20 @@ class Aggregate:
     def _fold(self, held: Held[Reading], records: Sequence[Record]) -> None:
         metrics, topics, reading = self._context.metrics, self._context.topics, held.work
         values = [record.value for record in records]
-        folded = reading.source.fold(values, records[-1].offset, clock.now_ms())
+        now_ms = clock.now_ms()
+        decoded = self._codec.decode(values, now_ms)
+        crash.at("aggregate.decoded")
+        folded = reading.source.fold(decoded.columns, records[-1].offset, now_ms)
+        crash.at("aggregate.folded")
         size = sum(len(value) for value in values if value)
         reading.unflushed_bytes += size
         metrics.events.inc(folded.events)
         metrics.event_bytes.inc(size)
         metrics.duplicates.inc(folded.duplicates)
-        if folded.rejected:
+        if decoded.rejected:
             origin = (topics.events, held.partition)
-            reading.letters += dead_letters(topics.dead_letters, origin, records, folded.rejected)
-            for one in folded.rejected:
+            reading.letters += dead_letters(topics.dead_letters, origin, records, decoded.rejected)
+            for one in decoded.rejected:
                 metrics.rejected.labels(one.reason).inc()
 
     async def flush(self, held: Held[Reading]) -> None:
@@ -143,9 +146,7 @@ class Aggregate:
     def restore(self, partition: int, recovered: Recovered) -> Reading:
         """The source as the last marker left it."""
         settings = self._context.settings
-        source = Source(
-            self._context.catalog, self._codec, settings.disorder_ms, settings.dedup_ids
-        )
+        source = Source(self._context.catalog, settings.disorder_ms, settings.dedup_ids)
         if recovered.marker is not None:
             state = msgspec.msgpack.decode(recovered.marker.state, type=SourceState)
             rows = [segment.partials for segment in recovered.segments]

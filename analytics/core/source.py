@@ -19,7 +19,6 @@ from analytics.core.dedup import IDS, RememberedIds
 from analytics.core.definitions.catalog import Catalog
 from analytics.core.definitions.metric import Metric
 from analytics.core.definitions.paths import ID
-from analytics.core.events.codec import EventCodec, Rejected
 from analytics.core.events.columns import Columns
 
 
@@ -40,10 +39,9 @@ class SourceState(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Folded(NamedTuple):
-    """What became of some records: events, the lines that were refused, and duplicates."""
+    """What became of a batch's events: those that count, and duplicates."""
 
     events: int
-    rejected: list[Rejected]
     duplicates: int
 
 
@@ -70,11 +68,8 @@ class Source:
     are events whose id was remembered, among ``dedup_ids`` at least; with 0 there are none.
     """
 
-    def __init__(
-        self, catalog: Catalog, codec: EventCodec, disorder_ms: int, dedup_ids: int = 0
-    ) -> None:
+    def __init__(self, catalog: Catalog, disorder_ms: int, dedup_ids: int = 0) -> None:
         self.catalog = catalog
-        self._codec = codec
         self._disorder_ms = disorder_ms
         self.applied = -1
         self.highest_ms: int | None = None
@@ -89,10 +84,9 @@ class Source:
         #: Panes that were closed before the state was read, though there still were rows of them.
         self._remains: set[PaneKey] = set()
 
-    def fold(self, values: Sequence[bytes | None], last_offset: int, now_ms: int) -> Folded:
-        """Fold the values of consecutive records that end at ``last_offset``."""
-        decoded = self._codec.decode(values, now_ms)
-        columns, duplicates = self._without_duplicates(decoded.columns)
+    def fold(self, columns: Columns, last_offset: int, now_ms: int) -> Folded:
+        """Fold the events of consecutive records that end at ``last_offset``."""
+        columns, duplicates = self._without_duplicates(columns)
         if columns.n:
             before, self.highest_ms = watermark.running(
                 columns.timestamps, self.highest_ms, now_ms, self._disorder_ms
@@ -107,7 +101,7 @@ class Source:
                     self.late[metric.key] = self.late.get(metric.key, 0) + result.late
         self.duplicates += duplicates
         self.applied = last_offset
-        return Folded(columns.n, decoded.rejected, duplicates)
+        return Folded(columns.n, duplicates)
 
     def _without_duplicates(self, columns: Columns) -> tuple[Columns, int]:
         """The events whose id was not remembered, and how many others there were."""

@@ -37,6 +37,7 @@ _TABLE: Final = {
     "recovered": "the marker is read",
 }
 POINTS: Final[Mapping[str, str]] = {
+    "aggregate.decoded": "records are decoded, nothing of them is folded",
     "aggregate.folded": "records are folded, nothing of them is flushed",
     "aggregate.lettered": "the dead letters of a flush are written, nothing else",
     "aggregate.published": "the rows of a flush are published, nothing is acknowledged",

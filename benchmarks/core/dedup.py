@@ -35,6 +35,8 @@ LIMITS = (10_000, 100_000, 1_000_000)
 BATCH, FRAMING, BATCHES_A_FLUSH = 1_000, 100, 4
 DISORDER_MS = 1_000
 NOW_MS = events.START_MS + events.SPAN_MS
+CATALOG = Catalog(parse_metrics(yaml.safe_load(METRICS), "metrics.yaml"))
+CODEC = EventCodec(CATALOG.fields, EventLimits())
 _SECONDS_MAX = 600.0
 PROGRAM = "benchmarks.core.dedup"
 
@@ -135,7 +137,8 @@ def measure(limit: int, n: int, seed: int) -> dict[str, float]:
         batch = values[begin : begin + step]
         for partition in (off, on) if number % 2 else (on, off):
             began = time.thread_time()
-            partition.source.fold(batch, partition.source.applied + len(batch), NOW_MS)
+            columns = CODEC.decode(batch, NOW_MS).columns
+            partition.source.fold(columns, partition.source.applied + len(batch), NOW_MS)
             entries = partition.flush() if number % BATCHES_A_FLUSH == 0 else []
             seconds[id(partition)] += time.thread_time() - began
             partition.write(entries)
@@ -145,9 +148,7 @@ def measure(limit: int, n: int, seed: int) -> dict[str, float]:
 
 
 def _new(limit: int) -> Partition:
-    catalog = Catalog(parse_metrics(yaml.safe_load(METRICS), "metrics.yaml"))
-    codec = EventCodec(catalog.fields, EventLimits())
-    return Partition(Source(catalog, codec, DISORDER_MS, limit), recover([], bytes(8), 1).log)
+    return Partition(Source(CATALOG, DISORDER_MS, limit), recover([], bytes(8), 1).log)
 
 
 def _filled(

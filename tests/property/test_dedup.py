@@ -38,7 +38,7 @@ from analytics.core.dedup import CHUNK_IDS, IDS, RememberedIds
 from analytics.core.source import Source, SourceState, closes_at
 from tables import segments
 from tables.segments import Change, Entry, PaneId, Segment, SegmentLog, recover
-from tests.unit.phases import DISORDER_MS, NOW_MS, VISITS, S, source
+from tests.unit.phases import DISORDER_MS, VISITS, S, fold, source
 
 CHUNK = 4
 """In place of CHUNK_IDS, so that chunks come and go within a few events."""
@@ -132,7 +132,7 @@ class Owner:
         for record in records:
             self.naive.read(record, self.limit)
         values = [b"\n".join(event.line() for event in record) for record in records]
-        folded = self.source.fold(values, self.source.applied + len(records), NOW_MS)
+        _, folded = fold(self.source, values, self.source.applied + len(records))
         assert folded.duplicates == self.naive.duplicates - before
 
     def claim(self) -> list[Entry]:

@@ -108,7 +108,7 @@ CODEC = EventCodec(CATALOG.fields, EventLimits())
 
 
 def new_source() -> Source:
-    return Source(CATALOG, CODEC, DISORDER_MS)
+    return Source(CATALOG, DISORDER_MS)
 
 
 @dataclass
@@ -174,7 +174,8 @@ def fold(source: Source, log: Sequence[Record], n: int) -> None:
     records = log[source.applied + 1 :][:n]
     if records:
         values = [b"\n".join(event.line() for event in record) for record in records]
-        source.fold(values, source.applied + len(records), NOW_MS)
+        columns = CODEC.decode(values, NOW_MS).columns
+        source.fold(columns, source.applied + len(records), NOW_MS)
 
 
 EVENTS = st.builds(Event, st.integers(0, 40).map(lambda tick: tick * 500), st.sampled_from("abc"))

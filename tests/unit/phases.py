@@ -1,6 +1,7 @@
 """Owns a catalog, events and sources of them, for tests of both phases; asserts nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cache
 
 import orjson
 
@@ -8,8 +9,8 @@ from analytics.core.aggregates.pane import Pane, Partials
 from analytics.core.definitions.catalog import Catalog
 from analytics.core.definitions.metric import parse_metrics
 from analytics.core.delivery import Delivery
-from analytics.core.events.codec import EventCodec, EventLimits
-from analytics.core.source import Source
+from analytics.core.events.codec import Decoded, EventCodec, EventLimits
+from analytics.core.source import Folded, Source
 
 S = 1_000
 """One second in ms."""
@@ -39,13 +40,24 @@ def event(at_ms: int, series: str = "a", event_id: str = "1") -> bytes:
 
 def source(of: Catalog = CATALOG, disorder_ms: int = DISORDER_MS, dedup_ids: int = 0) -> Source:
     """A source that has read nothing."""
-    return Source(of, EventCodec(of.fields, EventLimits()), disorder_ms, dedup_ids)
+    return Source(of, disorder_ms, dedup_ids)
+
+
+_codec = cache(EventCodec)
+
+
+def fold(
+    into: Source, values: Sequence[bytes | None], last_offset: int, now_ms: int = NOW_MS
+) -> tuple[Decoded, Folded]:
+    """Decode and fold the values of records that end at ``last_offset``."""
+    decoded = _codec(into.catalog.fields, EventLimits()).decode(values, now_ms)
+    return decoded, into.fold(decoded.columns, last_offset, now_ms)
 
 
 def read(into: Source, *events: tuple[int, str], now_ms: int = NOW_MS) -> None:
     """Fold events, one a record, that follow on what was folded."""
     values = [event(at_ms, series) for at_ms, series in events]
-    into.fold(values, into.applied + len(values), now_ms)
+    fold(into, values, into.applied + len(values), now_ms)
 
 
 def rows(pane: Pane) -> dict[str, int]:

@@ -12,6 +12,7 @@ from tests.unit.phases import (
     catalog,
     event,
     flushed,
+    fold,
     read,
     rows,
     source,
@@ -45,10 +46,10 @@ def test_events_are_folded_into_the_pane_of_their_time() -> None:
 
 def test_records_that_hold_no_valid_event_are_applied_as_well() -> None:
     made = source()
-    folded = made.fold([b"{", None, b"", event(0)], 41, NOW_MS)
-    assert (folded.events, [one.record for one in folded.rejected]) == (1, [0])
+    decoded, folded = fold(made, [b"{", None, b"", event(0)], 41)
+    assert (folded.events, [one.record for one in decoded.rejected]) == (1, [0])
     assert made.applied == 41
-    assert made.fold([b"no"], 42, NOW_MS).events == 0
+    assert fold(made, [b"no"], 42)[1].events == 0
     assert made.applied == 42
 
 
@@ -209,7 +210,7 @@ def test_a_closed_pane_never_opens_again(next_owner: Source, now_ms: int) -> Non
 def twice(of: Source, *events: tuple[str, int, str]) -> int:
     """Fold events with an id, a record each; how many of them were duplicates."""
     values = [event(at_ms, series, event_id) for event_id, at_ms, series in events]
-    return of.fold(values, of.applied + len(values), NOW_MS).duplicates
+    return fold(of, values, of.applied + len(values))[1].duplicates
 
 
 def test_duplicates_are_counted_and_folded_nowhere() -> None:
@@ -217,8 +218,9 @@ def test_duplicates_are_counted_and_folded_nowhere() -> None:
     assert twice(made, ("1", 0, "a"), ("1", 0, "a"), ("2", 0, "b"), ("1", 40 * S, "c")) == 2
     assert held(made) == {0: {"a": 1, "b": 1}}
     assert (made.duplicates, made.highest_ms, made.applied) == (2, 0, 3)
-    folded = made.fold([event(0, event_id="3") + b"\n" + event(0, event_id="2")], 4, NOW_MS)
-    assert (folded.events, folded.rejected, folded.duplicates) == (1, [], 1)
+    both = event(0, event_id="3") + b"\n" + event(0, event_id="2")
+    decoded, folded = fold(made, [both], 4)
+    assert (folded.events, decoded.rejected, folded.duplicates) == (1, [], 1)
 
 
 def test_duplicates_are_kept_where_nobody_asked_for_their_removal() -> None:
@@ -236,8 +238,9 @@ def test_a_late_event_is_remembered_and_its_duplicate_is_not_late_a_second_time(
 
 def test_a_refused_line_is_not_remembered_so_that_it_can_be_sent_again_corrected() -> None:
     made = source(dedup_ids=10)
-    folded = made.fold([event(NOW_MS + 10**9, event_id="1"), event(0, event_id="1")], 1, NOW_MS)
-    assert (folded.events, len(folded.rejected), folded.duplicates) == (1, 1, 0)
+    values = [event(NOW_MS + 10**9, event_id="1"), event(0, event_id="1")]
+    decoded, folded = fold(made, values, 1)
+    assert (folded.events, len(decoded.rejected), folded.duplicates) == (1, 1, 0)
 
 
 def test_a_restored_source_knows_the_ids_and_the_number_of_duplicates() -> None:

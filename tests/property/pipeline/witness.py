@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 import msgspec
 
 from analytics.core.delivery import Delivery
-from analytics.core.events.codec import EventCodec, EventLimits
 from analytics.core.merge import Merge, MergeState, SourceReport
 from analytics.core.source import Source, SourceState
 from analytics.core.watermark import NO_WATERMARK
@@ -23,7 +22,6 @@ from tests.property.pipeline.oracle import (
 )
 
 FOREVER_MS = 1 << 60
-CODEC = EventCodec(CATALOG.fields, EventLimits())
 
 Order = tuple[int, int]
 """Generation in which an owner was given a unit, and the running number of its takeover."""
@@ -269,7 +267,7 @@ class Witness:
 
 def _compare_source(found: Recovered, expected: Lineage) -> None:
     assert found.marker is not None
-    source = Source(CATALOG, CODEC, DISORDER_MS)
+    source = Source(CATALOG, DISORDER_MS)
     state = msgspec.msgpack.decode(found.marker.state, type=SourceState)
     source.restore(found.marker.applied, state, [one.partials for one in found.segments])
     assert (source.applied, source.highest_ms) == (expected.applied, expected.highest_ms)
