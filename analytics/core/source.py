@@ -13,13 +13,17 @@ import msgspec
 import numpy as np
 
 from analytics.core import watermark
-from analytics.core.aggregates.grouping import fold
+from analytics.core.aggregates.grouping import Paths, Selections, fold
+from analytics.core.aggregates.keys import KeyIndex
 from analytics.core.aggregates.pane import Pane, PaneSpec, Partials
 from analytics.core.dedup import IDS, RememberedIds
 from analytics.core.definitions.catalog import Catalog
 from analytics.core.definitions.metric import Metric
 from analytics.core.definitions.paths import ID
 from analytics.core.events.columns import Columns
+
+#: Keys up to which nothing is forgotten: looking costs more than they take.
+_FORGET_MIN = 1024
 
 
 class SourceState(msgspec.Struct, frozen=True, array_like=True):
@@ -77,7 +81,13 @@ class Source:
         self.duplicates = 0
         self.ids = RememberedIds(dedup_ids)
         self._closed: dict[str, int] = {}
+        #: Those without a condition first: what they find of a batch serves the others.
+        self._metrics = sorted(catalog.metrics, key=lambda metric: metric.where is not None)
         self._panes: dict[str, dict[int, Pane]] = {}
+        self.keys: dict[Paths, KeyIndex] = {}
+        """The series of open panes and some that were, by the fields that make them."""
+        #: How many keys there may be before those that are not needed are looked for.
+        self._forget_at: dict[Paths, int] = {}
         self._touched: set[PaneKey] = set()
         #: Panes whose changes were taken last, and may not be published yet.
         self._taken: frozenset[PaneKey] = frozenset()
@@ -91,14 +101,15 @@ class Source:
             before, self.highest_ms = watermark.running(
                 columns.timestamps, self.highest_ms, now_ms, self._disorder_ms
             )
-            for metric in self.catalog.metrics:
-                limits = before
-                if metric.key in self._closed:
-                    limits = np.maximum(before, closes_at(metric, self._closed[metric.key]))
-                result = fold(metric, columns, self._opener(metric), limits)
-                self._touched.update(PaneKey(metric.key, start_ms) for start_ms in result.touched)
-                if result.late:
-                    self.late[metric.key] = self.late.get(metric.key, 0) + result.late
+            selections = Selections(columns, before)
+            for metric in self._metrics:
+                opener = self._opener(metric)
+                selection = selections.of(metric, self._closed_until(metric))
+                ids = selections.ids(metric, selection, opener.keys)
+                fold(metric, selection, ids, opener)
+                self._touched.update(PaneKey(metric.key, at) for at in selection.touched)
+                if selection.late:
+                    self.late[metric.key] = self.late.get(metric.key, 0) + selection.late
         self.duplicates += duplicates
         self.applied = last_offset
         return Folded(columns.n, duplicates)
@@ -150,6 +161,7 @@ class Source:
                 del panes[start_ms]
                 self._closed[key] = start_ms
                 closed.append(at)
+        self._forget_keys()
         return closed
 
     def open_panes(self) -> Iterator[OpenPane]:
@@ -189,7 +201,34 @@ class Source:
             open_pane.pane.take_dirty()
 
     def _opener(self, metric: Metric) -> "_Opener":
-        return _Opener(metric, self._panes.setdefault(metric.key, {}))
+        keys = self.keys.setdefault(metric.dimension_paths, KeyIndex())
+        return _Opener(metric, self._panes.setdefault(metric.key, {}), keys)
+
+    def _closed_until(self, metric: Metric) -> int:
+        """A watermark at which the newest pane that was closed takes no event."""
+        start_ms = self._closed.get(metric.key)
+        return watermark.NO_WATERMARK if start_ms is None else closes_at(metric, start_ms)
+
+    def _forget_keys(self) -> None:
+        """Let go of keys that no pane has any more, once they may be half of an index."""
+        for paths, keys in self.keys.items():
+            if len(keys) < self._forget_at.get(paths, _FORGET_MIN):
+                continue
+            panes = [
+                pane
+                for metric in self.catalog.metrics
+                if metric.dimension_paths == paths
+                for pane in self._panes.get(metric.key, {}).values()
+            ]
+            used = np.zeros(len(keys), np.bool_)
+            for pane in panes:
+                used[pane.ids] = True
+            kept = np.flatnonzero(used)
+            self._forget_at[paths] = max(_FORGET_MIN, 2 * len(kept))
+            if len(kept) < len(keys):
+                renumbered = keys.retain(kept)
+                for pane in panes:
+                    pane.renumber(renumbered)
 
 
 def closes_at(metric: Metric, start_ms: int) -> int:
@@ -200,9 +239,10 @@ def closes_at(metric: Metric, start_ms: int) -> int:
 class _Opener:
     """Opens panes of one metric on demand."""
 
-    __slots__ = ("_metric", "_panes")
+    __slots__ = ("_metric", "_panes", "keys")
 
-    def __init__(self, metric: Metric, panes: dict[int, Pane]) -> None:
+    def __init__(self, metric: Metric, panes: dict[int, Pane], keys: KeyIndex) -> None:
+        self.keys = keys
         self._metric = metric
         self._panes = panes
 
@@ -210,5 +250,6 @@ class _Opener:
         pane = self._panes.get(start_ms)
         if pane is None:
             spec = PaneSpec.of(self._metric)
-            pane = self._panes[start_ms] = Pane(spec, start_ms, self._metric.key)
+            pane = Pane(spec, start_ms, self._metric.key, self.keys)
+            self._panes[start_ms] = pane
         return pane

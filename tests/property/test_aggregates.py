@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from analytics.core.aggregates import sparse
 from analytics.core.aggregates.combine import Combined, merge
+from analytics.core.aggregates.keys import Key
 from analytics.core.aggregates.pane import OTHER, Pane, decode, encode, split
-from analytics.core.aggregates.rows import Key
 from analytics.core.aggregates.sparse import SparseCounts
-from tests.unit.aggregates.panes import Event, State, batch, folded, naive, spec, state
+from tests.unit.aggregates.panes import Event, State, fold, folded, naive, spec, state
 
 KEYS = [(letter,) for letter in "abcdef"] + [(OTHER,)]
 NUMBERS = st.none() | st.floats() | st.integers(-3, 3).map(float)
@@ -49,7 +49,7 @@ def test_any_split_into_batches_folds_to_what_a_loop_over_the_events_gives(
 ) -> None:
     pane = Pane(spec(max_series=max_series), 0)
     for part in cut(log, places):
-        pane.fold(batch(part))
+        fold(pane, part)
     expected, overflowed = naive(log, max_series)
     assert state(pane) == expected
     assert list(pane.keys) == list(expected)  # rows in the order in which series appear
@@ -63,14 +63,14 @@ def test_a_pane_restored_from_its_slices_is_the_pane_and_goes_on_like_it(
     pane = Pane(spec(max_series=max_series), 0)
     restored = Pane(spec(max_series=max_series), 0)
     for part in cut(log, places):
-        pane.fold(batch(part))
+        fold(pane, part)
         changed = pane.take_dirty()
         assert (changed is None) == (not part)
         if changed is not None:
             for partials in decode(encode([changed])):
                 restored.replace(partials)
     for both in (pane, restored):
-        both.fold(batch(more))
+        fold(both, more)
     assert state(restored) == state(pane)
     assert restored.keys == pane.keys
     assert restored.overflowed == pane.overflowed
@@ -96,7 +96,7 @@ def test_a_snapshot_replaced_by_itself_or_by_a_later_one_leaves_the_later(
 ) -> None:
     source = folded(log)
     early = source.partials()
-    source.fold(batch(more))
+    fold(source, more)
     late = source.partials()
     read = Pane(spec(), 0)
     for partials in (early, early, late, late):

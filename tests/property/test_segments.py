@@ -82,7 +82,8 @@ class Worker:
             if start_ms in self.closed:
                 continue
             pane = self.panes.setdefault(start_ms, Pane(SPEC, start_ms, "metric@1"))
-            pane.fold(Batch(keys=[(key,)], timestamps=np.array([start_ms], np.int64)))
+            ids = pane.series.ids([(key,)], 1)
+            pane.fold(Batch(ids, timestamps=np.array([start_ms], np.int64)))
             series = self.rows.setdefault(start_ms, {})
             series[key] = series.get(key, 0) + 1
 

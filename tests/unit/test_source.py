@@ -1,5 +1,7 @@
 """Phase 1 of one source partition: what it folds, closes, hands out and takes up again."""
 
+from collections import Counter
+
 import pytest
 
 from analytics.core.definitions.catalog import Catalog
@@ -205,6 +207,30 @@ def test_a_closed_pane_never_opens_again(next_owner: Source, now_ms: int) -> Non
     read(again, (1 * S, "a"), now_ms=now_ms)
     assert 0 not in held(again)
     assert again.late == {VISITS.key: 1}
+
+
+def test_keys_that_no_open_pane_has_are_forgotten() -> None:
+    made = source(catalog(max_series=10))
+    for second in range(40):
+        read(made, *((second * S, f"{second} {n}") for n in range(100)))
+        made.take_changes()
+        made.take_closed(NOW_MS)
+    assert len(held(made)) < 4
+    assert max(len(keys) for keys in made.keys.values()) <= 2_000
+    assert all(len(counts) == 11 for counts in held(made).values())
+
+
+def test_series_stay_themselves_while_others_are_forgotten() -> None:
+    made, expected = source(catalog(max_series=10_000)), Counter[str]()
+    for second in range(40):
+        names = [f"{second * 30 + n}" for n in range(100)]
+        read(made, *((second * S, name) for name in names))
+        made.take_changes()
+        made.take_closed(NOW_MS)
+        if second >= 30:
+            expected.update(names)
+    assert len(made.keys[("source",),]) < 40 * 30
+    assert held(made)[30 * S] == expected
 
 
 def twice(of: Source, *events: tuple[str, int, str]) -> int:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from analytics.core.aggregates import distinct, quantiles, topk
+from analytics.core.aggregates.keys import Key
 from analytics.core.aggregates.measures import (
     COLUMNS,
     EXTREMES,
@@ -19,7 +20,6 @@ from analytics.core.aggregates.measures import (
 )
 from analytics.core.aggregates.pane import Pane
 from analytics.core.aggregates.partials import Partials, SparseBytes, pack_sparse
-from analytics.core.aggregates.rows import Key
 from analytics.core.aggregates.sparse import Entries, EntriesByRow, SparseCounts
 from analytics.core.aggregates.topk import Counters
 

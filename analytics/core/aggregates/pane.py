@@ -1,12 +1,13 @@
 """Owns the aggregates of one metric in one pane from one source partition; it does no I/O."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analytics.core.aggregates import quantiles, topk
+from analytics.core.aggregates.keys import OTHER, Ids, Key, KeyIndex
 from analytics.core.aggregates.measures import (
     COLUMNS,
     EXTREMES,
@@ -27,7 +28,7 @@ from analytics.core.aggregates.partials import (
     split,
     unpack_sparse,
 )
-from analytics.core.aggregates.rows import OTHER, Key, RowIndex
+from analytics.core.aggregates.rows import RowIndex
 from analytics.core.aggregates.sparse import EntriesByPosition, EntriesByRow, SparseCounts
 from analytics.core.definitions.metric import Metric
 
@@ -73,13 +74,13 @@ class PaneSpec:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """n events of one pane in log order, as columns.
+    """n events of one pane in log order, as columns; `ids` are those of their series.
 
     A value that is not finite is no value: the event is counted, and nothing more. `distinct` is
     (items int32[n], ranks int64[n], present bool[n]); in `topk` the empty text means no text.
     """
 
-    keys: Iterable[Key]
+    ids: Ids
     timestamps: Integers
     values: Floats | None = None
     distinct: tuple[NDArray[np.int32], Integers, NDArray[np.bool_]] | None = None
@@ -94,12 +95,18 @@ class Pane:
     its events cost, however many rows the pane has.
     """
 
-    def __init__(self, spec: PaneSpec, start_ms: int, metric: str = "") -> None:
-        """An empty pane of the metric with that key, beginning at `start_ms`."""
+    def __init__(
+        self, spec: PaneSpec, start_ms: int, metric: str = "", keys: KeyIndex | None = None
+    ) -> None:
+        """An empty pane of the metric with that key, beginning at `start_ms`.
+
+        `keys` numbers the series, and may do so for many panes.
+        """
         self.spec = spec
         self.start_ms = start_ms
         self.metric = metric
-        self._index = RowIndex(spec.dimensions, spec.max_series)
+        self.series = KeyIndex() if keys is None else keys
+        self._index = RowIndex(self.series, spec.dimensions, spec.max_series)
         self._columns = {name: _empty(name, 0) for name in columns_of(spec.measures)}
         self._dirty = np.zeros(0, np.bool_)
         self._bins = SparseCounts(np.add) if spec.bins else None
@@ -111,12 +118,17 @@ class Pane:
     @property
     def n(self) -> int:
         """Number of rows."""
-        return len(self._index.keys_by_row)
+        return self._index.n
 
     @property
     def keys(self) -> list[Key]:
-        """The series key of each row. The pane's own list: read it, do not change it."""
-        return self._index.keys_by_row
+        """The series key of each row."""
+        return self.series.keys_of(self.ids)
+
+    @property
+    def ids(self) -> Ids:
+        """The series id of each row: a view, read it."""
+        return self._index.ids
 
     @property
     def dirty(self) -> int:
@@ -153,8 +165,8 @@ class Pane:
     # --- folding --------------------------------------------------------------------------------
 
     def fold(self, batch: Batch) -> None:
-        """Fold events in. ValueError if `keys` yields fewer keys than there are timestamps."""
-        rows = np.fromiter(map(self._index.__getitem__, batch.keys), np.intp, len(batch.timestamps))
+        """Fold events in."""
+        rows = self._index.rows(batch.ids)
         self._grow()
         self._dirty[rows] = True
         np.add.at(self._columns["count"], rows, 1)
@@ -209,18 +221,16 @@ class Pane:
         return self._snapshot(np.arange(self.n))
 
     def _snapshot(self, rows: Rows) -> Partials:
-        keys = self.keys
-        places: list[int] = rows.tolist()
         counters = self._topk
         return Partials(
             metric=self.metric,
             start_ms=self.start_ms,
-            keys=[keys[row] for row in places],
+            keys=self.series.keys_of(self.ids[rows]),
             columns={name: column[rows].tobytes() for name, column in self._columns.items()},
             bins=_packed(self._bins, rows),
             registers=_packed(self._registers, rows),
             # Copied, for the counters go on changing while a snapshot must not.
-            topk=None if counters is None else [counters[row].copy() for row in places],
+            topk=None if counters is None else [counters[row].copy() for row in rows.tolist()],
             overflowed=self.overflowed,
         )
 
@@ -236,7 +246,7 @@ class Pane:
         is the latest whatever the order in which a store gives the snapshots back.
         """
         self._check(partials)
-        rows = np.array(self._index.add_all(partials.keys), np.intp)
+        rows = self._index.rows_of_all(self.series.add(partials.keys))
         self._grow()
         counts = np.frombuffer(partials.columns["count"], COLUMNS["count"].dtype)
         self._dirty[rows] |= self._columns["count"][rows] != counts
@@ -250,6 +260,18 @@ class Pane:
                 self._topk[row] = counters.copy()
         self._index.overflowed = max(self._index.overflowed, partials.overflowed)
         return rows
+
+    # --- series ---------------------------------------------------------------------------------
+
+    def renumber(self, renumbered: Ids) -> None:
+        """Go by new ids of series, given by old id."""
+        self._index.renumber(renumbered)
+
+    def settle(self) -> None:
+        """Free what only a pane that still changes needs; it comes back with the next change."""
+        self._index.settle()
+        self._dirty = self._dirty[: self.n].copy()
+        self._columns = {name: column[: self.n].copy() for name, column in self._columns.items()}
 
     def _check(self, partials: Partials) -> None:
         found = (

@@ -96,6 +96,11 @@ class Metric:
     max_series: int
 
     @cached_property
+    def dimension_paths(self) -> tuple[FieldPath, ...]:
+        """The fields that split the metric."""
+        return tuple(dimension.path for dimension in self.dimensions)
+
+    @cached_property
     def measures(self) -> tuple[str, ...]:
         """The scalar columns that must be stored, in the order of `MEASURES_ORDER`."""
         asked = {"count"}

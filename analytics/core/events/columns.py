@@ -186,6 +186,8 @@ def _as_strings(column: list[object]) -> list[str]:
         texts = cast("list[str]", column)
     elif kinds == {str, NoneType}:
         texts = [value or "" for value in cast("list[str | None]", column)]
+    elif kinds == {int}:
+        texts = list(map(str, column))
     else:
         texts = [_text(value) for value in column]
     if max(map(len, texts), default=0) > TEXT_CHARS_MAX:

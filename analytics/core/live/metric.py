@@ -39,8 +39,8 @@ class LiveMetric:
         self.revised: set[int] = set()
         """The starts of the panes that changed after a window they are part of was final."""
         self._spec = PaneSpec.of(metric)
-        self._series_of: dict[tuple[int, int], Codes] = {}
         self._latest_ms = np.empty(0, np.int64)  # by series, the start of its latest pane
+        self._unsettled: set[int] = set()  # the starts of the panes that changed, until they end
         self._progress: dict[int, SourceProgress] = {}
         self._sources = 0
         self._watermark_ms = NO_WATERMARK
@@ -61,14 +61,15 @@ class LiveMetric:
         if not held and self._is_expired(start_ms):
             return
         self.version = next(_versions)
-        pane = held.get(source) or Pane(self._spec, start_ms, self.metric.key)
+        pane = held.get(source) or Pane(self._spec, start_ms, self.metric.key, self.series.index)
         known = pane.n
         closed = self._watermark_ms >= start_ms + self.metric.window.pane_ms
         before = pane.column("count").copy() if closed else None
         rows = pane.replace(partials)
         self.panes.setdefault(start_ms, {})[source] = pane
+        self._unsettled.add(start_ms)
         if pane.n > known:
-            self._number(source, pane, known)
+            self._see(pane, known)
         # Every event raises the count of its row, so rows with equal counts are equal: a replay.
         if before is not None and (
             pane.n > known or not np.array_equal(pane.column("count")[rows], before[rows])
@@ -88,10 +89,10 @@ class LiveMetric:
     def evict(self, sources: int) -> list[int]:
         """Drop the panes past retention and return their starts, the oldest first."""
         self.watermark_ms(sources)
+        self._settle()
         expired = sorted(filter(self._is_expired, self.panes))
         for start_ms in expired:
-            for source in self.panes.pop(start_ms):
-                del self._series_of[start_ms, source]
+            del self.panes[start_ms]
             self.revised.discard(start_ms)
         if expired:
             self._forget_series()
@@ -142,16 +143,14 @@ class LiveMetric:
 
     def members(self, start_ms: int) -> Iterator[tuple[Pane, Codes]]:
         """The panes of all source partitions, each with the series id of every row."""
-        for source, pane in self.panes[start_ms].items():
-            yield pane, self._series_of[start_ms, source]
+        for pane in self.panes[start_ms].values():
+            yield pane, pane.ids
 
     # --- series ---------------------------------------------------------------------------------
 
-    def _number(self, source: int, pane: Pane, known: int) -> None:
-        """Remember which series the rows of a pane from `known` on are."""
-        at = (pane.start_ms, source)
-        added = self.series.add(pane.keys[known:])
-        self._series_of[at] = np.concatenate((self._series_of[at], added)) if known else added
+    def _see(self, pane: Pane, known: int) -> None:
+        """Remember that the series of a pane's rows from `known` on have that pane."""
+        added = pane.ids[known:]
         already = min(len(self._latest_ms), len(self.series))
         self._latest_ms = grown(self._latest_ms, len(self.series))
         self._latest_ms[already:] = NO_WATERMARK
@@ -168,7 +167,18 @@ class LiveMetric:
             return
         renumbered = self.series.retain(alive)
         self._latest_ms = latest_ms[alive]
-        self._series_of = {at: renumbered[ids] for at, ids in self._series_of.items()}
+        for held in self.panes.values():
+            for pane in held.values():
+                pane.renumber(renumbered)
+
+    def _settle(self) -> None:
+        """Spare what finds the rows of panes that have ended, as little more is to be expected."""
+        pane_ms = self.metric.window.pane_ms
+        ended = [at for at in self._unsettled if at + pane_ms <= self._watermark_ms]
+        for start_ms in ended:
+            for pane in self.panes.get(start_ms, {}).values():
+                pane.settle()
+        self._unsettled.difference_update(ended)
 
     def _is_expired(self, start_ms: int) -> bool:
         end_ms = start_ms + self.metric.window.size_ms + self.metric.retention_ms

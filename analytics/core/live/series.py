@@ -6,7 +6,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics.core.aggregates.rows import Key, numbered
+from analytics.core.aggregates.keys import Key, KeyIndex, numbered
 
 Codes = NDArray[np.int32]
 
@@ -24,53 +24,53 @@ class SeriesIndex:
 
     def __init__(self, dimensions: int) -> None:
         """An empty index of keys with `dimensions` parts."""
-        self._ids: dict[Key, int] = {}
+        self.index = KeyIndex()
         self._dictionaries = tuple(_Dictionary() for _ in range(dimensions))
 
     def __len__(self) -> int:
         """How many series."""
-        return len(self._ids)
+        return len(self.index)
 
     @property
     def keys(self) -> list[Key]:
-        """The key of every series, by id."""
-        return list(self._ids)
+        """The key of every series, by id. The index's own list: read it, do not change it."""
+        return self.index.keys_by_id
 
     def key(self, series: int) -> Key:
         """The key of the series with this id."""
-        return tuple(each.labels[each.codes[series]] for each in self._dictionaries)
+        return self.index.keys_by_id[series]
 
     def add(self, keys: Sequence[Key]) -> Codes:
         """The ids of `keys`, in their order; new keys get the next ids."""
-        ids, added = numbered(self._ids, keys)
-        for place, dictionary in enumerate(self._dictionaries):
-            dictionary.extend([key[place] for key in added])
-        return np.array(ids, np.int32)
+        return self.index.add(keys)
 
     def codes(self, dimension: int) -> Codes:
         """The code of every series in a dimension: `labels(dimension)[code]` is its text."""
-        return self._dictionaries[dimension].codes
+        return self._dictionary(dimension).codes
 
     def labels(self, dimension: int) -> list[str]:
         """The texts of a dimension, by code. The index's own list: read it, do not change it."""
-        return self._dictionaries[dimension].labels
+        return self._dictionary(dimension).labels
 
     def ranks(self, dimension: int) -> NDArray[np.int64]:
         """By code, the place of a text among the sorted texts of its dimension."""
-        return self._dictionaries[dimension].ranks()
+        return self._dictionary(dimension).ranks()
 
     def retain(self, ids: NDArray[np.integer]) -> Codes:
         """Forget every series but `ids` (ascending, each once).
 
         Returns by old id the new one, or -1, for whoever keeps ids. Costs as much as building anew.
         """
-        keys = self.keys
-        renumbered = np.full(len(keys), -1, np.int32)
-        renumbered[ids] = np.arange(len(ids), dtype=np.int32)
-        self._ids = {}
+        renumbered = self.index.retain(ids)
         self._dictionaries = tuple(_Dictionary() for _ in self._dictionaries)
-        self.add([keys[i] for i in ids.tolist()])
         return renumbered
+
+    def _dictionary(self, dimension: int) -> "_Dictionary":
+        """The dictionary of a dimension, brought up to all the series there are."""
+        dictionary = self._dictionaries[dimension]
+        if dictionary.n < len(self.index):
+            dictionary.extend([key[dimension] for key in self.index.keys_by_id[dictionary.n :]])
+        return dictionary
 
 
 class _Dictionary:
@@ -80,20 +80,20 @@ class _Dictionary:
         self.labels: list[str] = []
         self._codes_by_label: dict[str, int] = {}
         self._codes = np.empty(_SERIES_MIN, np.int32)
-        self._n = 0
+        self.n = 0
         self._ranks = np.empty(0, np.int64)
 
     @property
     def codes(self) -> Codes:
-        return self._codes[: self._n]
+        return self._codes[: self.n]
 
     def extend(self, texts: Sequence[str]) -> None:
         codes, added = numbered(self._codes_by_label, texts)
         self.labels.extend(added)
-        n = self._n + len(codes)
+        n = self.n + len(codes)
         self._codes = grown(self._codes, n)
-        self._codes[self._n : n] = codes
-        self._n = n
+        self._codes[self.n : n] = codes
+        self.n = n
 
     def ranks(self) -> NDArray[np.int64]:
         # Sorting is worth keeping: texts are added rarely, and every question with groups asks.

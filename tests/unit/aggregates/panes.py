@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from analytics.core.aggregates import distinct, quantiles, topk
+from analytics.core.aggregates.keys import Key
 from analytics.core.aggregates.measures import COLUMNS
 from analytics.core.aggregates.pane import OTHER, Batch, Pane, PaneSpec
-from analytics.core.aggregates.rows import Key
 
 ALL_MEASURES = ("count", "values", "sum", "sum_sq", "min", "max", "first", "last")
 
@@ -35,11 +35,15 @@ def spec(
     return PaneSpec(measures, sketches, sketches, sketches, dimensions, max_series)
 
 
-def batch(events: Sequence[Event]) -> Batch:
-    """The events as columns, the text as both the distinct and the top-k field."""
+def fold(pane: Pane, events: Sequence[Event]) -> None:
+    """Fold the events, the text as both the distinct and the top-k field."""
+    pane.fold(_batch(pane, events))
+
+
+def _batch(pane: Pane, events: Sequence[Event]) -> Batch:
     texts = [event.text for event in events]
     return Batch(
-        keys=iter([event.key for event in events]),
+        ids=pane.series.ids((event.key for event in events), len(events)),
         timestamps=np.array([event.timestamp for event in events], np.int64),
         values=np.array(
             [math.nan if event.value is None else event.value for event in events], np.float64
@@ -52,7 +56,7 @@ def batch(events: Sequence[Event]) -> Batch:
 def folded(events: Sequence[Event], pane_spec: PaneSpec | None = None) -> Pane:
     """A pane of the events."""
     pane = Pane(pane_spec or spec(), 0, "metric@1")
-    pane.fold(batch(events))
+    fold(pane, events)
     return pane
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from analytics.core import watermark
-from analytics.core.aggregates.grouping import FoldResult, fold
+from analytics.core.aggregates.grouping import Selection, Selections, fold
+from analytics.core.aggregates.keys import KeyIndex
 from analytics.core.aggregates.pane import Pane, PaneSpec
 from analytics.core.definitions.metric import Metric, parse_metrics
 from analytics.core.events.columns import Columns
@@ -41,16 +42,22 @@ class Panes:
     def __init__(self, of: Metric) -> None:
         self.metric = of
         self.held: dict[int, Pane] = {}
+        self.keys = KeyIndex()
 
     def open(self, start_ms: int) -> Pane:
         if start_ms not in self.held:
-            self.held[start_ms] = Pane(PaneSpec.of(self.metric), start_ms, self.metric.key)
+            spec = PaneSpec.of(self.metric)
+            self.held[start_ms] = Pane(spec, start_ms, self.metric.key, self.keys)
         return self.held[start_ms]
 
-    def fold(self, rows: Rows, watermarks: object = NO_WATERMARK) -> FoldResult:
+    def fold(self, rows: Rows, watermarks: object = NO_WATERMARK) -> Selection:
         marks = np.array(watermarks, np.int64) if isinstance(watermarks, list) else watermarks
         assert isinstance(marks, int | np.ndarray)
-        return fold(self.metric, Columns.from_rows(rows), self.open, marks)
+        selections = Selections(Columns.from_rows(rows), marks)
+        selection = selections.of(self.metric)
+        ids = selections.ids(self.metric, selection, self.keys)
+        fold(self.metric, selection, ids, self.open)
+        return selection
 
     def counts(self) -> dict[tuple[int, str], int]:
         """(second of the pane, series) -> count."""
@@ -68,7 +75,8 @@ def test_an_event_is_folded_into_the_pane_that_holds_its_time() -> None:
     panes = Panes(metric())
     result = panes.fold([event(0, "a"), event(9.999, "b"), event(10, "c"), event(20, "d")])
     assert panes.counts() == {(0, "a"): 1, (0, "b"): 1, (10, "c"): 1, (20, "d"): 1}
-    assert result == FoldResult(folded=4, late=0, touched=(0, 10_000, 20_000))
+    assert (result.columns.n, result.late) == (4, 0)
+    assert (result.touched, result.sizes) == ((0, 10_000, 20_000), [2, 1, 1])
 
 
 def test_events_out_of_order_keep_the_order_of_the_log_in_each_pane() -> None:
@@ -91,7 +99,7 @@ def test_an_event_is_late_once_the_watermark_is_past_its_window_and_grace() -> N
     # watermark before the event     14.999   15
     panes = Panes(metric())
     result = panes.fold([event(3), event(3)], [14_999, 15_000])
-    assert (result.folded, result.late) == (1, 1)
+    assert (result.columns.n, result.late) == (1, 1)
     assert panes.counts() == {(0, "a"): 1}
 
 
@@ -99,18 +107,19 @@ def test_a_pane_of_a_hopping_window_takes_events_until_its_last_window_is_over()
     # pane [0, 10), its last window is [0, 60), grace 0
     panes = Panes(metric(window={"size": "60s", "advance": "10s", "grace": "0s"}))
     result = panes.fold([event(3), event(3)], [59_999, 60_000])
-    assert (result.folded, result.late) == (1, 1)
+    assert (result.columns.n, result.late) == (1, 1)
 
 
 def test_only_events_that_the_metric_asks_for_are_folded_or_late() -> None:
     panes = Panes(metric(where='type == "purchase"'))
     result = panes.fold([event(3), event(3, kind="view")], 15_000)
-    assert (result.folded, result.late) == (0, 1)
-    assert panes.fold([event(23), event(23, kind="view")], 15_000).folded == 1
+    assert (result.columns.n, result.late) == (0, 1)
+    assert panes.fold([event(23), event(23, kind="view")], 15_000).sizes == [1]
 
 
 def test_a_batch_without_events_touches_nothing() -> None:
-    assert Panes(metric()).fold([]) == FoldResult(0, 0, ())
+    result = Panes(metric()).fold([])
+    assert (result.touched, result.sizes, result.late) == ((), [], 0)
 
 
 def test_a_missing_dimension_is_the_empty_text() -> None:
@@ -160,7 +169,7 @@ def test_any_split_into_batches_folds_to_what_a_loop_over_the_events_gives(seed:
         rows = log[first : first + chosen.randint(1, 300)]
         times = np.array([row["timestamp"] for row in rows], np.int64)
         before, highest_ms = watermark.running(times, highest_ms, 10**9, 1_000)
-        late += fold(asked, Columns.from_rows(rows), panes.open, before).late
+        late += panes.fold(rows, before).late
         first += len(rows)
     sums, late_expected = naive(log)
     assert late == late_expected

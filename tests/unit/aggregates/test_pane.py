@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from analytics.core.aggregates.pane import OTHER, Batch, Pane
-from tests.unit.aggregates.panes import Event, batch, folded, spec, state
+from analytics.core.aggregates.pane import OTHER, Pane
+from tests.unit.aggregates.panes import Event, fold, folded, spec, state
 
 
 def value_of(pane: Pane, name: str, key: str) -> float:
@@ -37,7 +37,7 @@ def test_of_equal_timestamps_the_earlier_arrival_is_first_and_the_later_is_last(
 
 def test_ties_between_batches_fall_as_inside_one() -> None:
     pane = folded([Event(("a",), 7, 1.0)])
-    pane.fold(batch([Event(("a",), 7, 2.0)]))
+    fold(pane, [Event(("a",), 7, 2.0)])
     assert value_of(pane, "first", "a") == 1
     assert value_of(pane, "last", "a") == 2
 
@@ -78,7 +78,7 @@ def test_only_changed_rows_are_taken_and_only_once() -> None:
     pane.take_dirty()
     assert pane.dirty == 0
     assert pane.take_dirty() is None
-    pane.fold(batch([Event(("b",))]))
+    fold(pane, [Event(("b",))])
     changed = pane.take_dirty()
     assert changed is not None
     assert changed.keys == [("b",)]
@@ -93,7 +93,7 @@ def test_a_snapshot_of_all_rows_leaves_the_flags_alone() -> None:
 def test_a_snapshot_does_not_change_when_the_pane_goes_on() -> None:
     pane = folded([Event(("a",), 1, 1.0, "x")])
     taken, expected = pane.partials(), folded([Event(("a",), 1, 1.0, "x")]).partials()
-    pane.fold(batch([Event(("a",), 2, 2.0, "x")]))
+    fold(pane, [Event(("a",), 2, 2.0, "x")])
     assert taken == expected
 
 
@@ -125,7 +125,7 @@ def test_a_restored_pane_takes_rows_beyond_a_limit_that_was_lowered_since() -> N
     pane = Pane(spec(max_series=1), 0)
     pane.replace(folded([Event((key,)) for key in "abc"]).partials())
     assert pane.keys == [("a",), ("b",), ("c",)]
-    pane.fold(batch([Event(("d",))]))
+    fold(pane, [Event(("d",))])
     assert pane.keys[-1] == (OTHER,)
 
 
@@ -134,11 +134,6 @@ def test_partials_of_other_columns_are_refused_and_change_nothing() -> None:
     with pytest.raises(ValueError, match="do not fit"):
         pane.replace(folded([Event(("b",))]).partials())
     assert pane.keys == [("a",)]
-
-
-def test_too_few_keys_are_refused() -> None:
-    with pytest.raises(ValueError, match="iterator too short"):
-        Pane(spec(), 0).fold(Batch(iter([("a",)]), np.array([1, 2])))
 
 
 @pytest.mark.parametrize("name", ["median", "sum"])

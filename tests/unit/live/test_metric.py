@@ -146,6 +146,14 @@ def test_partials_of_a_pane_that_was_evicted_do_not_bring_it_back() -> None:
     assert not held.panes
 
 
+def test_rows_that_come_to_a_pane_that_was_settled_find_their_places() -> None:
+    held = live(metric(), {0: [*events(2), *events(1, carrier="AA")]}, 10 * S)
+    held.evict(1)
+    put(held, 0, [*events(1, carrier="DL"), *events(3)])
+    assert counts(held) == {("UA", "JFK"): 3, ("AA", "JFK"): 1, ("DL", "JFK"): 1}
+    assert held.state(0) == "revised"
+
+
 def test_series_without_a_pane_are_forgotten_once_they_are_half_of_all() -> None:
     old = [(i, f"C{i}", "JFK", 1.0) for i in range(5)]
     held = live(metric(), {0: [*old, *events(2, 20 * S), *events(1, 20 * S, "AA")]}, HOUR)

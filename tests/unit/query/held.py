@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from analytics.core.aggregates.grouping import fold
+from analytics.core.aggregates.grouping import Selections, fold
+from analytics.core.aggregates.keys import KeyIndex
 from analytics.core.aggregates.pane import Pane, PaneSpec
 from analytics.core.definitions.catalog import Catalog
 from analytics.core.definitions.metric import Metric, parse_metrics
@@ -53,11 +54,14 @@ def columns(rows: Iterable[Row]) -> Columns:
 def panes(of: Metric, rows: Sequence[Row]) -> dict[int, Pane]:
     """What one source partition makes of the rows, by pane start."""
     made: dict[int, Pane] = {}
+    keys = KeyIndex()
+    selections = Selections(columns(rows), NO_WATERMARK)
+    selection = selections.of(of)
 
     def opened(start_ms: int) -> Pane:
-        return made.setdefault(start_ms, Pane(PaneSpec.of(of), start_ms, of.key))
+        return made.setdefault(start_ms, Pane(PaneSpec.of(of), start_ms, of.key, keys))
 
-    fold(of, columns(rows), opened, NO_WATERMARK)
+    fold(of, selection, selections.ids(of, selection, keys), opened)
     return made
 
 

@@ -21,7 +21,8 @@ def pane_id(start_ms: int = 0) -> PaneId:
 def counted(pane: Pane, keys: Iterable[str]) -> Change:
     """Count one event a key, and take the change."""
     listed = [(key,) for key in keys]
-    pane.fold(Batch(keys=listed, timestamps=np.zeros(len(listed), np.int64)))
+    ids = pane.series.ids(listed, len(listed))
+    pane.fold(Batch(ids, timestamps=np.zeros(len(listed), np.int64)))
     dirty = pane.take_dirty()
     assert dirty is not None
     return Change(pane_id(pane.start_ms), pane, dirty)
