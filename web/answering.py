@@ -15,6 +15,7 @@ from analytics.core.query.describe import describe
 from analytics.core.query.execute import execute
 from analytics.core.query.formats import from_json
 from analytics.core.query.request import Query, QueryLimits, parse
+from analytics.core.query.rollups import Rollups
 from analytics.errors import QueryError, QueryMistake
 from web.holding import Holding
 from web.peers import Peers
@@ -35,6 +36,7 @@ class Answering:
     sources: int
     limits: QueryLimits = QueryLimits()
     reuse: Reuse = field(default_factory=Reuse)
+    rollups: Rollups = field(default_factory=Rollups)
 
     async def answer(self, document: object, *, part: bool) -> Answer:
         """The answer to a query document.
@@ -112,7 +114,8 @@ class Answering:
     def _local(self, query: Query, metric: Metric) -> Answer:
         if not self.holding.owns(metric):
             raise Unavailable(f"{metric.name} is moving between workers")
-        return execute(query, metric.name, self._live(metric), clock.now_ms(), self.sources)
+        live, now_ms = self._live(metric), clock.now_ms()
+        return execute(query, metric.name, live, now_ms, self.sources, self.rollups)
 
     def _live(self, metric: Metric) -> LiveMetric:
         # Nothing heard of a metric yet is an answer without rows, not an error.

@@ -21,7 +21,7 @@ from analytics.core.aggregates.measures import (
 from analytics.core.aggregates.pane import Pane
 from analytics.core.aggregates.partials import Partials, SparseBytes, pack_sparse
 from analytics.core.aggregates.sparse import Entries, EntriesByRow, SparseCounts
-from analytics.core.aggregates.topk import Counters
+from analytics.core.aggregates.topk import Counters, pruned
 
 Part = tuple[Pane, Rows, Rows]
 """A pane, some of its rows, and the group that each of these goes to."""
@@ -124,10 +124,13 @@ class Combined:
             self._columns |= self._merged(name)
         return self._columns[name]
 
-    def partials(self, metric: str, start_ms: int, keys: Sequence[Key]) -> Partials:
+    def partials(
+        self, metric: str, start_ms: int, keys: Sequence[Key], *, topk: bool = True
+    ) -> Partials:
         """The groups as rows of ONE pane, named by `keys`: what a coarser resolution stores.
 
-        Top-k counters are pruned to topk.CAPACITY, or they would grow with the number of panes.
+        Top-k counters are pruned to CAPACITY, or they would grow with the number of panes; they
+        are left out without `topk`.
         ValueError if there are no panes, for then it is not known which columns they keep.
         """
         if not self._parts:
@@ -143,7 +146,7 @@ class Combined:
             registers=_packed(np.maximum, self._registers, self.n_groups)
             if spec.registers
             else None,
-            topk=[topk.pruned(counters) for counters in self._counters] if spec.topk else None,
+            topk=list(map(pruned, self._counters)) if spec.topk and topk else None,
             overflowed=sum(pane.overflowed for pane in panes),
         )
 

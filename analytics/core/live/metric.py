@@ -32,6 +32,8 @@ class LiveMetric:
         self.version = next(_versions)
         """Of what it holds: never the same after a change, nor that of another metric."""
         self.series = SeriesIndex(len(metric.dimensions))
+        self.series_version = self.version
+        """Of `series`, likewise."""
         self.panes: dict[int, dict[int, Pane]] = {}
         """By start (epoch ms), then by source partition."""
         self.late: dict[int, int] = {}
@@ -41,6 +43,7 @@ class LiveMetric:
         self._spec = PaneSpec.of(metric)
         self._latest_ms = np.empty(0, np.int64)  # by series, the start of its latest pane
         self._unsettled: set[int] = set()  # the starts of the panes that changed, until they end
+        self._versions: dict[int, int] = {}  # by start, of the panes there
         self._progress: dict[int, SourceProgress] = {}
         self._sources = 0
         self._watermark_ms = NO_WATERMARK
@@ -68,6 +71,7 @@ class LiveMetric:
         rows = pane.replace(partials)
         self.panes.setdefault(start_ms, {})[source] = pane
         self._unsettled.add(start_ms)
+        self._versions[start_ms] = self.version
         if pane.n > known:
             self._see(pane, known)
         # Every event raises the count of its row, so rows with equal counts are equal: a replay.
@@ -92,7 +96,7 @@ class LiveMetric:
         self._settle()
         expired = sorted(filter(self._is_expired, self.panes))
         for start_ms in expired:
-            del self.panes[start_ms]
+            del self.panes[start_ms], self._versions[start_ms]
             self.revised.discard(start_ms)
         if expired:
             self._forget_series()
@@ -118,6 +122,10 @@ class LiveMetric:
     def silent(self) -> int:
         """How many of the source partitions have not reported yet."""
         return max(0, self._sources - len(self._progress))
+
+    def settled_version(self, start_ms: int) -> int | None:
+        """The version of the panes at a start; None where there are none, or they still change."""
+        return None if start_ms in self._unsettled else self._versions.get(start_ms)
 
     def state(self, start_ms: int) -> State:
         """How settled a pane is, with regard to the last of the windows that it is part of."""
@@ -151,6 +159,7 @@ class LiveMetric:
     def _see(self, pane: Pane, known: int) -> None:
         """Remember that the series of a pane's rows from `known` on have that pane."""
         added = pane.ids[known:]
+        self.series_version = self.version
         already = min(len(self._latest_ms), len(self.series))
         self._latest_ms = grown(self._latest_ms, len(self.series))
         self._latest_ms[already:] = NO_WATERMARK
@@ -166,6 +175,7 @@ class LiveMetric:
         if len(alive) > len(latest_ms) // 2:
             return
         renumbered = self.series.retain(alive)
+        self.series_version = self.version = next(_versions)
         self._latest_ms = latest_ms[alive]
         for held in self.panes.values():
             for pane in held.values():

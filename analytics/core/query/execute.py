@@ -1,43 +1,27 @@
 """Owns the answer to a question from one live metric; order and limit belong to `join`."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from analytics.core.aggregates.combine import Part
-from analytics.core.aggregates.pane import OTHER, Pane
+from analytics.core.aggregates.pane import OTHER
 from analytics.core.live.metric import LiveMetric
-from analytics.core.live.series import Codes, SeriesIndex
 from analytics.core.query.answer import Answer, Bucket, Column, Meta
-from analytics.core.query.filters import Filter
 from analytics.core.query.functions import Scale, column_type, compute
 from analytics.core.query.request import Query, QueryLimits
+from analytics.core.query.rollups import Rollups
 from analytics.core.watermark import NO_WATERMARK
 from analytics.errors import QueryError, QueryMistake
 
-_EXCLUDED = -1
-_CODE_MAX = 2**62
 
-
-@dataclass(frozen=True, slots=True)
-class Groups:
-    """The groups of a question: which one each series is in, and what they are called.
-
-    `of_series` holds a group number by series id, or -1 where the filters exclude the series.
-    `labels` has for each groupBy dimension the texts by group. Groups are numbered in the order of
-    their labels.
-    """
-
-    of_series: NDArray[np.int64]
-    labels: tuple[NDArray[Any], ...]
-    n: int
-    all_included: bool
-
-
-def execute(query: Query, metric_name: str, live: LiveMetric, now_ms: int, sources: int) -> Answer:
+def execute(
+    query: Query,
+    metric_name: str,
+    live: LiveMetric,
+    now_ms: int,
+    sources: int,
+    rollups: Rollups | None = None,
+) -> Answer:
     """All rows that `live` has for `query`, by bucket and group; none is an answer as well.
 
     `sources` is the number of partitions of the events topic: before each has reported, nobody
@@ -47,15 +31,16 @@ def execute(query: Query, metric_name: str, live: LiveMetric, now_ms: int, sourc
     """
     metric, functions = query.metric(metric_name)
     watermark_ms = live.watermark_ms(sources)
-    groups = group(live.series, [each.name for each in metric.dimensions], query)
+    reading = (rollups or Rollups()).read(query, metric_name, live)
+    groups = reading.groups
     panes = _panes_by_bucket(query, live)
     numbers = sorted(panes)
     _check_cells(query.limits, len(numbers), groups.n)
     parts = [
-        _part(pane, series, groups, i * groups.n)
+        (pane, rows, of + i * groups.n)
         for i, number in enumerate(numbers)
         for start_ms in panes[number]
-        for pane, series in live.members(start_ms)
+        for pane, rows, of in reading.parts(start_ms)
     ]
     span_ms = query.period.span_ms(metric.window)
     scale = Scale(span_ms, metric.topk_size)
@@ -84,46 +69,6 @@ def execute(query: Query, metric_name: str, live: LiveMetric, now_ms: int, sourc
     )
 
 
-def group(index: SeriesIndex, dimensions: Sequence[str], query: Query) -> Groups:
-    """Decide for every series which group it is in, by its dictionary codes alone."""
-    included = _included(index, dimensions, query.filters)
-    codes = np.zeros(len(index), np.int64)
-    width = 1
-    for name in query.group_by:
-        dimension = dimensions.index(name)
-        ranks = index.ranks(dimension)
-        if width * max(1, len(ranks)) > _CODE_MAX:
-            distinct, codes = np.unique(codes, return_inverse=True)
-            width = len(distinct)
-        codes = codes * len(ranks) + ranks[index.codes(dimension)]
-        width *= max(1, len(ranks))
-    series = np.flatnonzero(included)
-    # One series stands for its group: its labels are the group's.
-    found, examples, numbers = np.unique(codes[series], return_index=True, return_inverse=True)
-    of_series = np.full(len(index), _EXCLUDED, np.int64)
-    of_series[series] = numbers
-    labels = tuple(
-        _texts(index, dimensions.index(name), series[examples]) for name in query.group_by
-    )
-    return Groups(of_series, labels, len(found), len(series) == len(index))
-
-
-def _included(
-    index: SeriesIndex, dimensions: Sequence[str], filters: Sequence[Filter]
-) -> NDArray[np.bool_]:
-    included = np.ones(len(index), np.bool_)
-    for each in filters:
-        dimension = dimensions.index(each.field)
-        included &= each.accepts(index.labels(dimension))[index.codes(dimension)]
-    return included
-
-
-def _texts(index: SeriesIndex, dimension: int, series: NDArray[np.intp]) -> NDArray[Any]:
-    labels = index.labels(dimension)
-    codes = index.codes(dimension)[series].tolist()
-    return np.fromiter((labels[code] for code in codes), object, len(codes))
-
-
 def _panes_by_bucket(query: Query, live: LiveMetric) -> dict[int, list[int]]:
     """The starts of the panes that each bucket is merged from; empty buckets are left out.
 
@@ -140,15 +85,6 @@ def _panes_by_bucket(query: Query, live: LiveMetric) -> dict[int, list[int]]:
         for number in buckets:
             panes.setdefault(number, []).append(start_ms)
     return panes
-
-
-def _part(pane: Pane, series: Codes, groups: Groups, first: int) -> Part:
-    """The rows of a pane that the filters include, and the cell of each, from cell `first` on."""
-    cells = groups.of_series[series]
-    if groups.all_included:
-        return pane, np.arange(len(cells)), cells + first
-    rows = np.flatnonzero(cells != _EXCLUDED)
-    return pane, rows, cells[rows] + first
 
 
 def _check_reads(limits: QueryLimits, live: LiveMetric, spans: Mapping[int, range]) -> None:

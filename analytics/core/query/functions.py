@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analytics.core.aggregates.combine import Combined, Part, merge
+from analytics.core.aggregates.percentiles import percentiles
 from analytics.core.definitions import aggregation
 from analytics.core.definitions.metric import Metric
 from analytics.core.query.answer import ColumnType
-from analytics.core.query.percentiles import percentiles
 
 Values = NDArray[Any]
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from analytics.core.aggregates import percentiles as module
 from analytics.core.aggregates.combine import Part, merge
-from analytics.core.query import percentiles as module
-from analytics.core.query.percentiles import percentiles
+from analytics.core.aggregates.percentiles import percentiles
 from tests.unit.query.held import metric, panes
 
 QS = (0.0, 0.5, 0.95, 0.999)
