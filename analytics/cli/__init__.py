@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from analytics.cli.commands.capacity import capacity
 from analytics.cli.commands.check import check
 from analytics.cli.commands.demo import demo
 from analytics.cli.commands.query import query
@@ -38,5 +39,5 @@ def main(context: click.Context, config_dir: Path | None) -> None:
     context.obj = Invocation(config_dir, process_environment())
 
 
-for command in (demo, worker, topics, check, send, query, tail):
+for command in (demo, worker, topics, check, send, query, tail, capacity):
     main.add_command(command)
