@@ -12,7 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from analytics import clock
 from analytics.core.query.answer import Answer
-from analytics.core.query.formats import completeness, render
+from analytics.core.query.formats import JSON, completeness, negotiate, render
 from analytics.core.query.parameters import to_document
 from analytics.errors import AnalyticsError, QueryError, QueryMistake
 from analytics.metrics import Metrics
@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 
 DOCUMENT_BYTES_MAX = 1 << 20
 COMPLETENESS_HEADER = "X-Analytics-Completeness"
+#: Rows of an answer that is written without giving way: up to a millisecond.
+ROWS_AT_ONCE = 1_000
 
 Handler = Callable[[], Awaitable[Response]]
 
@@ -148,9 +150,14 @@ def _parsed(body: bytes) -> object:
 
 
 async def _rendered(answer: Answer, request: Request) -> Response:
-    # In a thread: the first Arrow answer imports the library, which takes seconds, and a worker
-    # whose loop stands still that long ends itself.
-    body, content_type = await asyncio.to_thread(render, answer, request.headers.get("Accept", ""))
+    accept = request.headers.get("Accept", "")
+    if len(answer) <= ROWS_AT_ONCE and negotiate(accept) == JSON:
+        body, content_type = render(answer, accept)
+    else:
+        # The first Arrow answer imports the library, which takes seconds, and a worker whose loop
+        # stands still that long ends itself. For a small answer a thread takes longer to have its
+        # turn than to write it.
+        body, content_type = await asyncio.to_thread(render, answer, accept)
     headers = {"Content-Type": content_type}
     if not content_type.startswith("application/json"):
         headers[COMPLETENESS_HEADER] = completeness(answer)
