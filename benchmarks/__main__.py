@@ -8,6 +8,7 @@ import click
 from benchmarks import events, freshness, pipeline, report
 from benchmarks.commands.measuring import json_option, measure, seed_option
 from benchmarks.commands.query import query_command
+from benchmarks.commands.recovery import recovery_command
 from benchmarks.commands.sweeps import SWEEPS
 from benchmarks.core import dedup
 from benchmarks.rivals import catalogue
@@ -118,7 +119,7 @@ def report_command() -> None:
     report.write()
 
 
-for command in (*SWEEPS, query_command):
+for command in (*SWEEPS, query_command, recovery_command):
     main.add_command(command)
 
 

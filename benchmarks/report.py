@@ -5,7 +5,7 @@ from pathlib import Path
 
 from benchmarks import freshness, pipeline
 from benchmarks.core import dedup
-from benchmarks.live import query
+from benchmarks.live import query, recovery
 from benchmarks.results import PART, RESULTS, Figures, Result, cells, load
 from benchmarks.sweeps import cardinality, engine, memory, metrics, partitions, size, workers
 
@@ -22,6 +22,7 @@ SECTIONS = (
     ("partitions", "What partitions cost", partitions.METHOD),
     ("workers", "What several workers cost", workers.METHOD),
     ("memory", "What open windows take of memory", memory.METHOD),
+    ("recovery", "How long recovery takes", recovery.METHOD),
     ("dedup", "What remembering ids costs", dedup.METHOD),
 )
 

@@ -125,7 +125,7 @@ class Bench:
         if self.point.poured:
             purge(self.bootstrap, dataset.topic, dataset.partitions)
             records = list(dataset.records())
-        with self._fleet() as fleet:
+        with self.fleet(self.directory) as fleet:
             if self.point.poured:
                 fleet.wait_until_settled(dataset.partitions)
             else:
@@ -133,11 +133,11 @@ class Bench:
             before, cpu, began = fleet.resident_bytes(), fleet.cpu_seconds(), clock.monotonic()
             if records:
                 pour(self.bootstrap, dataset, records)
-            samples = self._wait_for_all(fleet)
+            samples = self.wait_for_all(fleet)
             total, seconds = fleet.cpu_seconds(), clock.monotonic() - began
             time.sleep(SETTLE_SECONDS)
             after, peak = fleet.resident_bytes(), fleet.peak_bytes()
-            self._check(fleet)
+            self.check(fleet)
         rows = sum(map(len, self.truths.values()))
         measures = {
             CPU: (total - cpu) / dataset.n * 1e6,
@@ -152,7 +152,8 @@ class Bench:
             measures[LATE] = late * 1e6
         return measures
 
-    def _fleet(self) -> Fleet:
+    def fleet(self, directory: Path) -> Fleet:
+        """Workers of the one group that this run has, with all they leave behind in a folder."""
         dataset = self.point.dataset
         settings = {
             "broker": f"kafka://{self.bootstrap}",
@@ -162,9 +163,9 @@ class Bench:
             "partitions": dataset.partitions,
         }
         metrics = yaml_of(self.point.definitions)
-        return Fleet(self.point.workers, self.directory, settings=settings, metrics=metrics)
+        return Fleet(self.point.workers, directory, settings=settings, metrics=metrics)
 
-    def _wait_for_all(self, fleet: Fleet) -> list[tuple[int, float]]:
+    def wait_for_all(self, fleet: Fleet) -> list[tuple[int, float]]:
         """(events counted, CPU seconds) of every time they were asked for."""
         n, samples = self.point.dataset.n, list[tuple[int, float]]()
         document = {
@@ -184,7 +185,8 @@ class Bench:
                 raise WrongResult(f"{count} events were counted, {n} are there")
             time.sleep(max(ASK_SECONDS, ASK_SHARE * took))
 
-    def _check(self, fleet: Fleet) -> None:
+    def check(self, fleet: Fleet) -> None:
+        """Raise WrongResult unless every row of every metric is the truth."""
         for definition in self.point.definitions:
             truth = self.truths[definition.name]
             for question in questions(definition, truth):
