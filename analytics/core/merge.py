@@ -95,7 +95,12 @@ class Merge:
         return bool(self._touched)
 
     def take_changes(self) -> list[tuple[MergedPane, Partials]]:
-        """Panes that changed since the last call, each with its changed rows."""
+        """Panes that changed since the last call, each with its changed rows.
+
+        Those past retention go first: whoever takes the changes may have to read such a pane whole,
+        and its series are forgotten with it.
+        """
+        self._evict()
         changes = []
         for key, start_ms, source in sorted(self._touched):
             pane = self.metrics[key].panes.get(start_ms, {}).get(source)

@@ -167,6 +167,14 @@ def test_panes_past_retention_are_evicted_for_every_source(merge: Merge) -> None
     assert merge.take_changes() == []
 
 
+def test_a_pane_that_is_evicted_is_no_change_and_the_others_keep_their_series(merge: Merge) -> None:
+    take(merge, delivery(partials(0, {"a": 1, "b": 1}), source=1, watermark_ms=70 * S))
+    take(merge, delivery(partials(70 * S, {"c": 1}), watermark_ms=70 * S))
+    changes = merge.take_changes()
+    assert merge.take_evicted() == [(VISITS.key, 0, 1)]
+    assert [one.pane.partials().keys for one, _ in changes] == [[("c",)]]
+
+
 def test_a_restored_merge_goes_on_like_the_one_that_was_flushed(merge: Merge) -> None:
     take(merge, delivery(partials(0, {"a": 1}), watermark_ms=30 * S, late={VISITS.key: 1}))
     take(merge, delivery(partials(10 * S, {"b": 1}), source=1, watermark_ms=30 * S))
