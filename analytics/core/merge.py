@@ -145,9 +145,8 @@ class Merge:
 
     def _evict(self) -> None:
         for key, live in self.metrics.items():
-            sources = {start_ms: list(panes) for start_ms, panes in live.panes.items()}
-            for start_ms in live.evict(self._sources):
-                self._evicted.extend((key, start_ms, source) for source in sources[start_ms])
+            for start_ms, sources in live.evict(self._sources).items():
+                self._evicted.extend((key, start_ms, source) for source in sources)
 
     def _panes(self) -> Iterator[MergedPane]:
         for key, live in self.metrics.items():

@@ -43,7 +43,8 @@ class LiveMetric:
         self._spec = PaneSpec.of(metric)
         self._latest_ms = np.empty(0, np.int64)  # by series, the start of its latest pane
         self._unsettled: set[int] = set()  # the starts of the panes that changed, until they end
-        self._versions: dict[int, int] = {}  # by start, of the panes there
+        self._oldest_ms: int | None = None  # the start of the oldest pane
+        self._pane_versions: dict[int, int] = {}  # by start, of the panes there
         self._progress: dict[int, SourceProgress] = {}
         self._sources = 0
         self._watermark_ms = NO_WATERMARK
@@ -71,7 +72,8 @@ class LiveMetric:
         rows = pane.replace(partials)
         self.panes.setdefault(start_ms, {})[source] = pane
         self._unsettled.add(start_ms)
-        self._versions[start_ms] = self.version
+        self._pane_versions[start_ms] = self.version
+        self._oldest_ms = min(start_ms, start_ms if self._oldest_ms is None else self._oldest_ms)
         if pane.n > known:
             self._see(pane, known)
         # Every event raises the count of its row, so rows with equal counts are equal: a replay.
@@ -90,18 +92,21 @@ class LiveMetric:
         self._sources, self._watermark_ms = sources, watermark_ms
         self.version = next(_versions)
 
-    def evict(self, sources: int) -> list[int]:
-        """Drop the panes past retention and return their starts, the oldest first."""
+    def evict(self, sources: int) -> dict[int, list[int]]:
+        """Drop the panes past retention, and return the sources of each by its start, rising."""
         self.watermark_ms(sources)
         self._settle()
+        if self._oldest_ms is None or not self._is_expired(self._oldest_ms):
+            return {}
         expired = sorted(filter(self._is_expired, self.panes))
+        evicted = {start_ms: list(self.panes.pop(start_ms)) for start_ms in expired}
         for start_ms in expired:
-            del self.panes[start_ms], self._versions[start_ms]
+            del self._pane_versions[start_ms]
             self.revised.discard(start_ms)
-        if expired:
-            self._forget_series()
-            self.version = next(_versions)
-        return expired
+        self._oldest_ms = min(self.panes, default=None)
+        self._forget_series()
+        self.version = next(_versions)
+        return evicted
 
     # --- reading --------------------------------------------------------------------------------
 
@@ -125,7 +130,7 @@ class LiveMetric:
 
     def settled_version(self, start_ms: int) -> int | None:
         """The version of the panes at a start; None where there are none, or they still change."""
-        return None if start_ms in self._unsettled else self._versions.get(start_ms)
+        return None if start_ms in self._unsettled else self._pane_versions.get(start_ms)
 
     def state(self, start_ms: int) -> State:
         """How settled a pane is, with regard to the last of the windows that it is part of."""
@@ -167,8 +172,7 @@ class LiveMetric:
 
     def _forget_series(self) -> None:
         """Renumber the series once half of them have no pane left: the dead ones must not leak."""
-        oldest_ms = min(self.panes, default=None)
-        latest_ms = self._latest_ms[: len(self.series)]
+        latest_ms, oldest_ms = self._latest_ms[: len(self.series)], self._oldest_ms
         alive = (
             np.flatnonzero(latest_ms >= oldest_ms) if oldest_ms is not None else np.empty(0, int)
         )

@@ -133,10 +133,10 @@ def test_panes_past_retention_are_evicted_with_all_that_belongs_to_them() -> Non
     held = live(metric(), {0: [*events(2), *events(2, 10 * S)]}, HOUR + 10 * S)
     held.watermark_ms(1)
     put(held, 0, events(3))
-    assert held.evict(1) == [0]
+    assert held.evict(1) == {0: [0]}
     assert sorted(held.panes) == [10 * S]
     assert not held.revised
-    assert held.evict(1) == []
+    assert held.evict(1) == {}
 
 
 def test_partials_of_a_pane_that_was_evicted_do_not_bring_it_back() -> None:
