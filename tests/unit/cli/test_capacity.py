@@ -1,6 +1,7 @@
 """The plan on paper: what follows from what, and numbers that cannot be."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -8,8 +9,10 @@ from click.testing import CliRunner
 
 from analytics.cli import main
 from analytics.core.capacity import Assumptions, Costs, Load, Plan
+from tests.house.sources import ROOT
 
 PLAN = Plan()
+SHOWN = re.compile(r"```sh\nanalytics (capacity[^\n]*)\n```\n\n```text\n(.*?)```", re.DOTALL)
 
 
 def figures(*arguments: str) -> dict[str, float]:
@@ -89,3 +92,10 @@ def test_a_number_that_cannot_be_is_refused_by_its_name(arguments: list[str]) ->
     result = CliRunner().invoke(main, ["capacity", *arguments])
     assert result.exit_code == 2
     assert arguments[0] in result.output
+
+
+def test_the_page_shows_what_the_commands_on_it_print() -> None:
+    shown = SHOWN.findall((ROOT / "docs" / "capacity.md").read_text())
+    assert len(shown) > 2
+    for command, output in shown:
+        assert CliRunner().invoke(main, command.split()).output == output
