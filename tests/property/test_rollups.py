@@ -37,9 +37,9 @@ class Machine(RuleBasedStateMachine):
         self.events: list[list[Row]] = [[] for _ in range(SOURCES)]
         self.seconds = [0] * SOURCES
 
-    @initialize(rows_max=st.sampled_from([0, 8, 10_000]))
-    def begin(self, rows_max: int) -> None:
-        self.rollups, self.rows_max = Rollups(rows_max), rows_max
+    @initialize(bytes_max=st.sampled_from([0, 20_000, 10_000_000]))
+    def begin(self, bytes_max: int) -> None:
+        self.rollups, self.bytes_max = Rollups(bytes_max), bytes_max
 
     @rule(
         source=st.integers(0, SOURCES - 1),
@@ -79,7 +79,7 @@ class Machine(RuleBasedStateMachine):
             answer = execute(query, METRIC.name, self.live, 0, SOURCES, self.rollups)
             assert list(answer.rows()) == list(expected.rows())
             assert answer.buckets == expected.buckets
-            assert self.rollups.rows <= self.rows_max
+            assert self.rollups.bytes <= self.bytes_max
 
 
 TestRollups = Machine.TestCase

@@ -140,6 +140,12 @@ class Pane:
         """Events folded into OTHER because `max_series` rows were in use."""
         return self._index.overflowed
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of its arrays: not of keys, which panes share, nor of top-k counters."""
+        sketches = [sparse.nbytes for sparse in (self._bins, self._registers) if sparse is not None]
+        return sum(column.nbytes for column in self._columns.values()) + sum(sketches)
+
     def column(self, name: str) -> Array:
         """A view of a stored column, n long; KeyError if the metric does not keep it."""
         return self._columns[name][: self.n]

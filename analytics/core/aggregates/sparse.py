@@ -104,6 +104,11 @@ class SparseCounts:
         """Number of entries."""
         return int(np.count_nonzero(self._base.values) + np.count_nonzero(self._recent.values))
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of its arrays."""
+        return sum(run.keys.nbytes + run.values.nbytes for run in (self._base, self._recent))
+
     def count(self, rows: Rows, items: Items) -> None:
         """Add 1 to the entry (row, item) of each occurrence; for np.add only.
 

@@ -5,7 +5,7 @@ they were. Merged once over source partitions and series they are a fraction of 
 associative, so the numbers are the same (sums up to rounding, as with any order of partitions).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -19,10 +19,17 @@ from analytics.core.query.filters import Filter
 from analytics.core.query.groups import EXCLUDED, Groups, group
 from analytics.core.query.request import Query
 
-#: Of all that is kept, counting a series as a row: some 50 to 100 MB.
-ROWS_MAX = 500_000
+#: Of all that is kept, and a part of it that one grouping may take with its panes.
+BYTES_MAX, SHARE_MAX = 64 << 20, 0.5
+GROUPINGS_MAX = 128
 #: A grouping is worth merging for when it was asked for so often.
 _ASKED_MIN = 2
+#: Of a label or a key of a group, and of what else a grouping and a pane are.
+_GROUP_BYTES, _OBJECT_BYTES = 200, 2_000
+
+
+_Asked = tuple[str, tuple[str, ...], tuple[Filter, ...]]
+"""Key of a metric, dimensions and filters."""
 
 
 class Rolled(NamedTuple):
@@ -30,6 +37,7 @@ class Rolled(NamedTuple):
 
     version: int
     pane: Pane
+    nbytes: int
 
 
 @dataclass(slots=True)
@@ -44,10 +52,15 @@ class Grouping:
     keys: KeyIndex = field(default_factory=KeyIndex)
     rolled: dict[int, Rolled] = field(default_factory=dict)
 
+    counted: int = 0
+    """Bytes, when they were last counted."""
+
     @property
-    def rows(self) -> int:
-        """What it takes of ROWS_MAX."""
-        return len(self.groups.of_series) + sum(each.pane.n for each in self.rolled.values())
+    def bytes(self) -> int:
+        """What it takes of memory, roughly."""
+        panes = sum(each.nbytes for each in self.rolled.values())
+        groups = self.groups.of_series.nbytes + _GROUP_BYTES * self.groups.n
+        return _OBJECT_BYTES + groups + panes
 
     def regroup(self, groups: Groups, version: int) -> None:
         """Go on with other series."""
@@ -64,16 +77,13 @@ class Reading:
     So a question that comes again takes little longer than before while it is prepared for.
     """
 
-    def __init__(
-        self, live: LiveMetric, grouping: Grouping, trim: Callable[[], None], *, ahead: bool
-    ) -> None:
-        """``ahead``: whether merged panes are of use; ``trim`` is called when there is one more."""
+    def __init__(self, live: LiveMetric, grouping: Grouping, room_bytes: float) -> None:
+        """``room_bytes`` are left for panes to be merged; negative where those are of no use."""
         self.groups = grouping.groups
         self._live = live
         self._grouping = grouping
-        self._trim = trim
-        self._ahead = ahead
-        self._may_merge = ahead and grouping.asked >= _ASKED_MIN
+        self._ahead = room_bytes >= 0
+        self._room_bytes = room_bytes if grouping.asked >= _ASKED_MIN else 0
 
     def parts(self, start_ms: int) -> Iterator[Part]:
         """The rows of the pane that the filters include, and the group of each."""
@@ -100,11 +110,13 @@ class Reading:
         known = self._grouping.rolled.get(start_ms)
         if known is not None and known.version == version:
             return known
-        if not self._may_merge:
+        if self._room_bytes <= 0:
             return None
-        self._may_merge = False
-        rolled = self._grouping.rolled[start_ms] = Rolled(version, self._merged(start_ms))
-        self._trim()
+        pane = self._merged(start_ms)
+        rolled = Rolled(version, pane, _OBJECT_BYTES + pane.nbytes)
+        if rolled.nbytes < self._room_bytes:
+            self._grouping.rolled[start_ms] = rolled
+        self._room_bytes = 0
         return rolled
 
     def _merged(self, start_ms: int) -> Pane:
@@ -127,22 +139,28 @@ class Reading:
 class Rollups:
     """What was merged for the questions that came last."""
 
-    def __init__(self, rows_max: int = ROWS_MAX) -> None:
-        """Nothing yet, and never more than so many rows."""
-        self._rows_max = rows_max
+    def __init__(self, bytes_max: int = BYTES_MAX) -> None:
+        """Nothing yet, and never much more than so many bytes."""
+        self.bytes = 0
+        self._bytes_max = bytes_max
         #: By metric, dimensions and filters; the one asked for last comes last.
-        self._kept: dict[tuple[str, tuple[str, ...], tuple[Filter, ...]], Grouping] = {}
+        self._kept: dict[_Asked, Grouping] = {}
 
     @property
-    def rows(self) -> int:
-        """Rows kept, a series that is grouped counting as one."""
-        return sum(grouping.rows for grouping in self._kept.values())
+    def groupings(self) -> int:
+        """How many groupings are kept."""
+        return len(self._kept)
+
+    @property
+    def panes(self) -> int:
+        """How many merged panes are kept."""
+        return sum(len(grouping.rolled) for grouping in self._kept.values())
 
     def read(self, query: Query, metric_name: str, live: LiveMetric) -> Reading:
         """Group the series of a metric for a question, or find them grouped."""
         metric, functions = query.metric(metric_name)
         asked = (metric.key, query.group_by, query.filters)
-        grouping = self._kept.pop(asked, None)
+        grouping = self._forget(asked)
         if grouping is None or grouping.version != live.series_version:
             dimensions = [each.name for each in metric.dimensions]
             groups = group(live.series, dimensions, query.group_by, query.filters)
@@ -153,11 +171,23 @@ class Rollups:
         grouping.asked += 1
         for start_ms in grouping.rolled.keys() - live.panes.keys():
             del grouping.rolled[start_ms]
-        self._kept[asked] = grouping
-        self._trim()
+        self._keep(asked, grouping)
+        room_bytes = SHARE_MAX * self._bytes_max - grouping.counted
         # Counters of the most frequent texts lose something when they are merged and kept.
-        return Reading(live, grouping, self._trim, ahead="topk" not in functions)
+        return Reading(live, grouping, -1 if "topk" in functions else max(0, room_bytes))
 
-    def _trim(self) -> None:
-        while self._kept and self.rows > self._rows_max:
-            del self._kept[next(iter(self._kept))]
+    def _keep(self, asked: _Asked, grouping: Grouping) -> None:
+        """Keep a grouping, and for it no longer the oldest; one that is too large is not kept."""
+        grouping.counted = grouping.bytes
+        if grouping.counted > SHARE_MAX * self._bytes_max:
+            return
+        self._kept[asked] = grouping
+        self.bytes += grouping.counted
+        while self.bytes > self._bytes_max or self.groupings > GROUPINGS_MAX:
+            self._forget(next(iter(self._kept)))
+
+    def _forget(self, asked: _Asked) -> Grouping | None:
+        grouping = self._kept.pop(asked, None)
+        if grouping is not None:
+            self.bytes -= grouping.counted
+        return grouping
