@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import msgspec
 import pytest
 
 from analytics.core.definitions.catalog import Catalog
@@ -218,6 +219,56 @@ def test_keys_that_no_open_pane_has_are_forgotten() -> None:
     assert len(held(made)) < 4
     assert max(len(keys) for keys in made.keys.values()) <= 2_000
     assert all(len(counts) == 11 for counts in held(made).values())
+
+
+def two_metrics(**changes: object) -> Catalog:
+    """Two metrics of the same dimensions and windows, the second with `changes`."""
+    first = catalog().metrics[0]
+    return Catalog((first, catalog("chosen", **changes).metrics[0]))
+
+
+def test_metrics_of_the_same_dimensions_keep_their_series_while_others_are_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whichever of them has a series open: here the one with a condition has more of them."""
+    monkeypatch.setattr("analytics.core.source._FORGET_MIN", 2)
+    of = two_metrics(where='source != "z"', window={"size": "10s", "grace": "40s"}, retention="2m")
+    made = source(of)
+    expected = Counter[str]()
+    for second in range(0, 60, 3):
+        names = [f"{second + n}" for n in range(5)]
+        read(made, *((second * S, name) for name in [*names, "z"]))
+        made.take_changes()
+        made.take_closed(NOW_MS)
+        made.take_changes()
+        made.take_closed(NOW_MS)
+        if second >= 30:
+            expected.update(names)
+    chosen = Counter[str]()
+    for one in made.open_panes():
+        if one.metric == of.metrics[1].key and one.start_ms >= 30 * S:
+            chosen.update(rows(one.pane))
+    assert chosen == expected
+
+
+def test_a_pane_that_one_metric_has_closed_takes_events_of_another_with_the_same_window() -> None:
+    of = two_metrics()
+    made = source(of)
+    read(made, (0, "a"), (40 * S, "a"))
+    made.take_changes()
+    made.take_closed(NOW_MS)
+    made.take_changes()
+    made.take_closed(NOW_MS)
+    state = made.state()
+    again = source(of)
+    only_first = msgspec.structs.replace(
+        state, highest_ms=0, closed={of.metrics[0].key: state.closed[of.metrics[0].key]}
+    )
+    again.restore(made.applied, only_first, [])
+    read(again, (0, "b"))
+    counts = {one.metric: rows(one.pane) for one in again.open_panes()}
+    assert counts == {of.metrics[1].key: {"b": 1}}
+    assert again.late[of.metrics[0].key] == made.late.get(of.metrics[0].key, 0) + 1
 
 
 def test_series_stay_themselves_while_others_are_forgotten() -> None:

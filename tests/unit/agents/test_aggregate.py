@@ -125,6 +125,16 @@ async def test_a_partition_is_idle_when_it_was_silent_and_is_read_to_its_known_e
     assert idle is (silent and read_to_end)
 
 
+async def test_a_batch_ends_the_silence_of_a_partition(start: StartWorker, kafka: Kafka) -> None:
+    worker = await owner(start)
+    worker.held().work.read_at -= 3_600
+    kafka.put(0, event(0))
+    await worker.read()
+    worker.app.consumer.ends[EVENTS] = 1
+    await worker.flush()
+    assert [one.idle for one in kafka.deliveries() if one.source == 0][-1] is False
+
+
 async def test_refused_lines_become_letters_before_their_offset_is_durable(
     start: StartWorker, kafka: Kafka
 ) -> None:

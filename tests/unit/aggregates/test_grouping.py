@@ -88,6 +88,18 @@ def test_events_out_of_order_keep_the_order_of_the_log_in_each_pane() -> None:
     assert panes.held[0].column("last").tolist() == [4]
 
 
+def test_the_order_of_the_log_holds_in_batches_too_long_for_a_sort_that_happens_to_be_stable() -> (
+    None
+):
+    panes = Panes(metric(aggregations=["first", "last"]))
+    n = 2_000
+    panes.fold([event(10 * (i * 7 % 5), amount=i) for i in range(n)])
+    for start_ms, pane in panes.held.items():
+        of_pane = [i for i in range(n) if i * 7 % 5 == start_ms // 10_000]
+        assert pane.column("first").tolist() == of_pane[:1]
+        assert pane.column("last").tolist() == of_pane[-1:]
+
+
 def test_hopping_windows_have_panes_of_their_advance() -> None:
     panes = Panes(metric(window={"size": "60s", "advance": "10s", "grace": "0s"}))
     panes.fold([event(5), event(15), event(59)])
