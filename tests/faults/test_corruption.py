@@ -40,7 +40,8 @@ Entries = Mapping[bytes, bytes]
 
 def _zero(file: Path, chance: random.Random) -> None:
     content = bytearray(file.read_bytes())
-    content[chance.choice([at for at, byte in enumerate(content[-65_536:]) if byte])] = 0
+    newest = range(max(0, len(content) - 65_536), len(content))
+    content[chance.choice([at for at in newest if content[at]])] = 0
     file.write_bytes(content)
 
 

@@ -105,6 +105,7 @@ def _signal(worker: Worker, number: signal.Signals) -> None:
 
 
 def crash_at_a_point(soak: Soak) -> None:
+    """A SIGKILL now, and another where the worker comes to the point, if it does."""
     victim = soak.victim
     victim.kill()
     victim.start(f"{soak.chance.choice(sorted(POINTS))}:{soak.chance.randint(1, 4)}")
@@ -131,10 +132,11 @@ def corrupt(soak: Soak) -> None:
     victim = soak.victim
     victim.kill()
     files = sorted(path for path in victim.data.rglob("*") if _is_database_file(path))
+    assert files, "a worker without a database"
     for path in soak.chance.sample(files, min(3, len(files))):
-        with path.open("r+b") as file:
-            file.seek(soak.chance.randrange(path.stat().st_size))
-            file.write(b"\0")
+        content = bytearray(path.read_bytes())
+        content[soak.chance.choice([at for at, byte in enumerate(content) if byte])] = 0
+        path.write_bytes(content)
     victim.start()
 
 
@@ -151,20 +153,28 @@ def pause_the_broker(soak: Soak) -> None:
 
 def delay_the_network(soak: Soak) -> None:
     soak.network.delay(0.3, jitter=0.1, seed=soak.chance.randrange(1 << 30))
-    soak.rest(LONG_PAUSE_SECONDS)
-    soak.network.heal()
+    _let_it_happen(soak, "delayed")
 
 
 def cut_connections(soak: Soak) -> None:
+    cut = 0
     for _ in range(5):
-        soak.network.reset()
+        cut += soak.network.reset()
         soak.rest(0.3)
+    assert cut, "there was no connection to cut"
 
 
 def pass_nothing(soak: Soak) -> None:
     soak.network.black_hole()
+    _let_it_happen(soak, "swallowed_bytes")
+
+
+def _let_it_happen(soak: Soak, what: str) -> None:
+    before = soak.network.counts
     soak.rest(LONG_PAUSE_SECONDS)
+    happened = getattr(soak.network.counts.since(before), what)
     soak.network.heal()
+    assert happened, f"the proxy counted none of {what}"
 
 
 FAULTS: tuple[Callable[[Soak], None], ...] = (
@@ -197,8 +207,10 @@ def test_an_hour_of_random_faults_loses_and_doubles_nothing_and_memory_stays(
             tell = request.config.get_terminal_writer().line
             soak = Soak(random.Random(SEED), server, network, fleet, run, tell)
             run.warm_up()
+            left_alone = fleet[0].pid
             _break_things(soak)
             supervisor.wait_ready()
+            assert fleet[0].pid == left_alone, "the worker whose memory is watched began anew"
             _judge_memory(soak)
 
 
