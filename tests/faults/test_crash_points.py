@@ -30,8 +30,8 @@ VISITS_MAX = 4
 #: Points that are passed when partitions go: a worker that is ready for so long is asked to stop.
 ON_LEAVING = frozenset(point for point in POINTS if point.endswith(("revoking", "revoked")))
 PATIENCE_SECONDS = 2.0
-#: Everything is judged, and begun anew, after so many times: what is kept of windows only grows, and
-#: who dies every few seconds should not spend them on reading it.
+#: After so many times all is judged, and begun anew: what is kept of windows only grows, and who
+#: dies every few seconds should not spend them on reading it.
 TIMES_A_RUN = 5
 #: A worker that has no part in what a point is about (it merges no metric) leaves it to another.
 READY_SECONDS_MAX = 20.0

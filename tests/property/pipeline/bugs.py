@@ -8,6 +8,7 @@ from unittest.mock import patch
 import msgspec
 
 from agents import aggregate
+from agents.aggregate import Aggregate
 from agents.partitions import Held, Partitions
 from analytics.core import merge as merging
 from analytics.core import watermark
@@ -78,6 +79,20 @@ def _floor_forgotten(original: Any) -> Any:
     return restore
 
 
+def _restored_by_agents(spoil: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Only of the sources that agents restore: witnesses restore some to look into states."""
+    return lambda source: type("Spoilt", (source,), {"restore": spoil(source.restore)})
+
+
+def _claims_in_silence(_: Any) -> Any:
+    async def claim(self: Any, held: Held[Any]) -> None:
+        source = held.work.source
+        await held.state.flush([], [], source.applied, msgspec.msgpack.encode(source.state()))
+        held.flushed = source.applied
+
+    return claim
+
+
 def _marker_first(original: Any) -> Any:
     return lambda self, *arguments: original(self, *arguments)[::-1]
 
@@ -141,7 +156,13 @@ BUGS = (
     Bug("late events are folded", "produce", watermark, "running", _never_late),
     Bug("events from the future are folded", "produce", EventCodec, "decode", _accepts_the_future),
     Bug("remembered ids are not restored", "produce", RememberedIds, "restore", _always(None)),
-    Bug("a closed pane opens again", "a_clock_jumps", Source, "restore", _floor_forgotten),
+    Bug(
+        "a closed pane opens again",
+        "a_clock_jumps",
+        aggregate,
+        "Source",
+        _restored_by_agents(_floor_forgotten),
+    ),
     Bug("a batch is folded in part", "deliver", aggregate, "_chunks", _first_chunk),
     Bug("a watermark comes before its rows", "deliver", merging, "_report_of", _no_more_to_come),
     Bug(
@@ -153,7 +174,7 @@ BUGS = (
     ),
     Bug("a marker comes before its segments", "flush", SegmentLog, "flush", _marker_first),
     Bug("flushes go on after a failure", "a_write_fails", Held, "broken", _swallowed),
-    Bug("nobody publishes open panes", "crash", Source, "open_panes", _always(())),
+    Bug("nobody publishes open panes", "crash", Aggregate, "claim", _claims_in_silence),
     Bug("epochs do not rise", "crash_and_come_back", segments, "_next_epoch", _same_round),
     Bug("older owners are believed", "fall_asleep", Merge, "take", _stale_is_taken),
     Bug(
@@ -175,5 +196,11 @@ BUGS = (
     ),
     Bug("a store claims too much", "lose_a_store", TablePartition, "_store", _store_ahead),
     Bug("deletes come too early", "commit", SegmentLog, "confirm", _all_confirmed, RUNS_OF_SUBTLE),
-    Bug("closed panes come back", "compact", Source, "restore", _closed_come_back, RUNS_OF_SUBTLE),
+    Bug(
+        "closed panes come back",
+        "compact",
+        aggregate,
+        "Source",
+        _restored_by_agents(_closed_come_back),
+    ),
 )
