@@ -7,6 +7,7 @@ them can stop at any await of a flush or a takeover, for a while or for ever.
     events 1 ─ aggregate ┴ then partials ─▶ partials ─┘ changelog, store
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 
 from hypothesis import strategies as st
@@ -276,8 +277,8 @@ class Pipeline(RuleBasedStateMachine):
 
     @invariant()
     def everything_is_as_promised(self) -> None:
-        if not hasattr(self, "members"):
-            return
+        if not hasattr(self, "members") or sys.exc_info()[0] is not None:
+            return  # nothing is promised of what has failed already, and it has said why
         for worker in [worker for worker in self.asleep if worker.dead]:
             self._end(worker)
         for _ in range(STARTS_MAX):
@@ -292,8 +293,8 @@ class Pipeline(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Left alone, the fleet comes to what a plain loop makes of the logs."""
-        if not hasattr(self, "members"):
-            return
+        if not hasattr(self, "members") or sys.exc_info()[0] is not None:
+            return  # nothing is promised of what has failed already, and it has said why
         for worker in (*self.asleep, *self.members):
             worker.finish()
         for worker in list(self.asleep):
