@@ -90,6 +90,14 @@ def test_a_flush_that_never_arrived_whole_holds_no_new_owner_up(merge: Merge) ->
     assert counts(visits(merge).panes) == {0: {"a": 8}}
 
 
+def test_a_new_owner_is_believed_beyond_the_last_flush_that_arrived_whole(merge: Merge) -> None:
+    take(merge, delivery(partials(0, {"a": 5}), stamp=(1, 100)))
+    take(merge, delivery(partials(0, {"a": 9}), stamp=(1, 150), more=True))
+    assert take(merge, delivery(partials(0, {"a": 4}), stamp=(2, 80))) == [False]
+    assert take(merge, delivery(partials(0, {"a": 6}), stamp=(2, 120))) == [True]
+    assert counts(visits(merge).panes) == {0: {"a": 6}}
+
+
 def test_deliveries_with_equal_stamps_are_parts_of_one_flush(merge: Merge) -> None:
     parts = [delivery(partials(start, {"a": 1}), stamp=(1, 5)) for start in (0, 10 * S)]
     assert take(merge, *parts) == [True, True]

@@ -146,6 +146,16 @@ def test_partials_of_a_pane_that_was_evicted_do_not_bring_it_back() -> None:
     assert not held.panes
 
 
+def test_a_pane_that_changes_after_one_of_its_windows_was_final_is_revised() -> None:
+    sliding = metric(window={"size": "30s", "advance": "10s", "grace": "30s"})
+    held = live(sliding, {0: events(2, 20 * S)}, 30 * S)
+    held.watermark_ms(1)
+    assert held.state_of((0, 10 * S, 20 * S), 30 * S) == "final"
+    put(held, 0, events(3, 20 * S))
+    assert held.state_of((0, 10 * S, 20 * S), 30 * S) == "revised"
+    assert held.state(20 * S) == "open"
+
+
 def test_rows_that_come_to_a_pane_that_was_settled_find_their_places() -> None:
     held = live(metric(), {0: [*events(2), *events(1, carrier="AA")]}, 10 * S)
     held.evict(1)

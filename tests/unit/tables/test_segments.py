@@ -105,6 +105,21 @@ def test_a_closed_pane_is_deleted_only_after_a_commit_beyond_its_flush() -> None
     assert not changelog.keys(b"s")
 
 
+def test_deletes_go_from_the_oldest_to_the_newest() -> None:
+    """Should only some of them be written, the rows that stay are the newest."""
+    changelog, counting = Changelog(), pane()
+    owner = changelog.owner()
+    for offset in range(3):
+        changelog.write(owner.flush([counted(counting, "a")], [], offset, STATE))
+    written = changelog.keys(b"s")
+    changelog.write(owner.flush([], [pane_id()], 3, STATE))
+    owner.confirm(5)
+    entries = owner.flush([], [], 5, STATE)
+    deleted = [one.key for one in entries if one.value is None and one.key[:1] == b"s"]
+    assert len(deleted) > 1
+    assert deleted == written
+
+
 def test_a_commit_of_an_unchanged_offset_proves_nothing() -> None:
     """It may have been issued before the flush that closed the pane without reading on."""
     changelog = Changelog()
