@@ -9,13 +9,21 @@ from pathlib import Path
 from typing import Any, cast
 
 import faust
+import structlog
+from aiokafka.errors import KafkaError
 from faust.stores.base import Store as FaustStore
 from faust.types import TP, AppT, EventT, TopicT
 
+from analytics import clock
 from analytics.errors import AnalyticsError, StoreError
 from analytics.transport.records import KeyedRecord, RecordBatch, RecordBatchSchema
 from tables.segments import Entry
 from tables.store import Store
+
+log = structlog.get_logger(__name__)
+
+#: For how long a standby goes back to where it missed something; then it reads all of it.
+HOLE_SECONDS_MAX = 10.0
 
 TakeOver = Callable[[frozenset[int]], Awaitable[None]]
 Release = Callable[[frozenset[int]], None]
@@ -54,6 +62,8 @@ class SegmentStore(FaustStore[bytes, bytes]):
         held = self.store.offset(batch.partition)
         if held is not None and batch.position > held + 1:
             # With the offset of this batch it would pass for complete.
+            if cast(SegmentTable, self.table).reads_again(batch.partition, held):
+                return
             self.store.wipe(batch.partition)
             raise StoreError(
                 f"{self._topic}-{batch.partition} continues at "
@@ -112,6 +122,9 @@ class SegmentTable(faust.Table[bytes, bytes]):
         self.recovered_to: dict[int, int] = {}
         #: The same of what this worker has appended since.
         self.appended_to: dict[int, int] = {}
+        #: By partition, where a hole was found that is being read again, and since when.
+        self._holes: dict[int, tuple[int, float]] = {}
+        self._seeking: set[int] = set()
         #: The store did not take what was read: the worker is about to end, and nothing counts.
         self._failed = False
 
@@ -125,6 +138,36 @@ class SegmentTable(faust.Table[bytes, bytes]):
         if recovered is None:
             return None
         return max(recovered, self.appended_to.get(partition, -1))
+
+    def reads_again(self, partition: int, held: int) -> bool:
+        """Go back to the offset ``held`` where a standby has missed what comes after it.
+
+        While partitions move, Faust may count what it drops as read. A standby has time to read it
+        again, for so long as HOLE_SECONDS_MAX; a partition that is about to be taken over has not:
+        Faust may already have called its recovery complete.
+        """
+        recovery, tp = cast(Any, self.app.tables).recovery, TP(self.changelog_topic_name, partition)
+        known, since = self._holes.get(partition, (None, 0.0))
+        if known != held:
+            since = clock.monotonic()
+            self._holes[partition] = held, since
+        late = clock.monotonic() - since > HOLE_SECONDS_MAX
+        if tp not in recovery.standby_tps or tp in recovery.active_tps or late:
+            return False
+        recovery.standby_offsets[tp] = held
+        if partition not in self._seeking:
+            self._seeking.add(partition)
+            self.add_future(self._seek(tp, held + 1))
+        return True
+
+    async def _seek(self, tp: TP, offset: int) -> None:
+        log.warning("reads a changelog again: some of it was missed", tp=str(tp), offset=offset)
+        try:
+            await self.app.consumer.seek_wait({tp: offset})
+        except (KafkaError, TimeoutError) as error:
+            log.info("did not go back: the partitions are moving", tp=str(tp), error=str(error))
+        finally:
+            self._seeking.discard(tp.partition)
 
     def _new_store(self) -> SegmentStore:
         return SegmentStore(

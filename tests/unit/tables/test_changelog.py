@@ -9,9 +9,10 @@ from typing import Any, NamedTuple, cast
 import pytest
 from faust.types import TP
 
+from analytics import clock
 from analytics.errors import StoreError, TransportError
 from analytics.transport.records import RecordBatch
-from tables.changelog import SegmentStore, SegmentTable
+from tables.changelog import HOLE_SECONDS_MAX, SegmentStore, SegmentTable
 from tests.unit.tables.table import PARTITIONS, table
 
 TOPIC = "worker-panes-changelog"
@@ -91,6 +92,68 @@ async def test_records_after_a_hole_wipe_the_store_and_end_the_worker(
     assert of.store.offset(0) is None
     assert "continues at 11, the local state ends at 9" in str(crashes[0])
     of.store.close_all()
+
+
+async def test_a_standby_that_missed_something_goes_back_to_it(tmp_path: Path) -> None:
+    of, sought = standby(tmp_path)
+    recovery = recovery_of(of)
+    of.apply_changelog_batch([fetched(0, (4, b"s", b"v"))])
+    recovery.standby_offsets[TP(TOPIC, 0)] = 12  # Faust counts before it applies
+    missing = fetched(1, (7, b"o", b"other"))
+    of.apply_changelog_batch([fetched(0, (12, b"u", b"v"), position=11), missing])
+    of.apply_changelog_batch([fetched(0, (13, b"v", b"v"))])
+    await asyncio.sleep(0)
+    assert sought == [{TP(TOPIC, 0): 5}]
+    assert recovery.standby_offsets[TP(TOPIC, 0)] == 4
+    assert (of.store.offset(0), of.store.offset(1)) == (4, 7)
+    of.apply_changelog_batch([fetched(0, (5, b"t", b"v"), (12, b"u", b"v"))])
+    of.apply_changelog_batch([fetched(0, (13, b"v", b"v"))])
+    assert [key for key, _ in of.store.entries(0)] == [b"s", b"t", b"u", b"v"]
+    of.store.close_all()
+
+
+@pytest.mark.parametrize("why", ["it lasts", "it is taken over"])
+async def test_a_hole_ends_the_worker_when(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    of, _ = standby(tmp_path)
+    crashes: list[BaseException] = []
+
+    async def crash(reason: BaseException) -> None:
+        crashes.append(reason)
+
+    monkeypatch.setattr(of.app, "crash", crash)
+    of.apply_changelog_batch([fetched(0, (4, b"s", b"v"))])
+    of.apply_changelog_batch([fetched(0, (12, b"u", b"v"), position=11)])
+    await asyncio.sleep(0)
+    assert not crashes
+    if why == "it lasts":
+        later = clock.monotonic() + HOLE_SECONDS_MAX + 1
+        monkeypatch.setattr("tables.changelog.clock.monotonic", lambda: later)
+    else:
+        recovery_of(of).active_tps.add(TP(TOPIC, 0))
+    of.apply_changelog_batch([fetched(0, (12, b"u", b"v"), position=11)])
+    await asyncio.sleep(0)
+    assert "continues at 11, the local state ends at 4" in str(crashes[0])
+    assert of.store.offset(0) is None
+    of.store.close_all()
+
+
+def standby(directory: Path) -> tuple[SegmentTable, list[dict[TP, int]]]:
+    """A table that is a standby of partition 0, and the seeks of its consumer."""
+    of, sought = table(directory), list[dict[TP, int]]()
+
+    async def seek_wait(partitions: dict[TP, int]) -> None:
+        sought.append(partitions)
+
+    cast(Any, of.app).consumer = SimpleNamespace(seek_wait=seek_wait)
+    recovery_of(of).standby_tps.add(TP(TOPIC, 0))
+    return of, sought
+
+
+def recovery_of(of: SegmentTable) -> Any:
+    """What Faust knows of what it recovers."""
+    return cast(Any, of.app.tables).recovery
 
 
 async def test_a_hole_that_compaction_left_behind_a_fetch_is_none(tmp_path: Path) -> None:
