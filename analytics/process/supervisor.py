@@ -1,6 +1,7 @@
 """Keeps worker processes running: starts again what ends, and ends all of them together."""
 
 import asyncio
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ POLL_SECONDS = 0.1
 PAUSE_SECONDS_MIN, PAUSE_SECONDS_MAX = 1.0, 30.0
 #: A child that has lived so long is well: the next end is a first one again.
 WELL_SECONDS = 60.0
+#: Whoever is asked to end before he listens to such requests has not begun anything either.
+_IN_ORDER = frozenset({0, -signal.SIGTERM})
 
 
 @dataclass(slots=True)
@@ -89,10 +92,10 @@ class Supervisor:
             if clock.monotonic() > deadline:
                 break
             await asyncio.sleep(POLL_SECONDS)
-        for kept in running:
-            if kept.child.exit_code != 0:
-                log.error("not ended in order", name=kept.name, exit_code=kept.child.exit_code)
-        return all(kept.child.exit_code == 0 for kept in running)
+        others = [kept for kept in running if kept.child.exit_code not in _IN_ORDER]
+        for kept in others:
+            log.error("not ended in order", name=kept.name, exit_code=kept.child.exit_code)
+        return not others
 
 
 def _pause_seconds(ends: int) -> float:

@@ -15,11 +15,11 @@ import httpx
 import pytest
 
 from analytics import clock
-from analytics.demo.broker import free_port
 from tests.house.markdown import FENCE
 from tests.house.sources import ROOT
 from tests.services.environment import child_environment, require_program
 from tests.services.kafka import KafkaServer
+from tests.services.ports import steady_port
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
 
@@ -48,7 +48,8 @@ class Reader:
 
     def __init__(self, directory: Path, bootstrap: str) -> None:
         self.directory = directory
-        self.port = free_port(0)
+        # The manual starts two workers, the second with the port after that of the first.
+        self.port = steady_port(2)
         ours = child_environment()
         self.environment = ours | {
             "PATH": f"{Path(sys.executable).parent}:{ours['PATH']}",

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from analytics.demo.broker import free_port
 from tests.services.asking import Asking
 from tests.services.environment import child_environment
 from tests.services.flights import DAILY_METRICS, events_of, framed, shuffled
 from tests.services.kafka import KafkaServer
 from tests.services.loading import Load, wait_counted
+from tests.services.ports import steady_port
 from tests.services.workers import PARTITIONS, Deployment
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
@@ -36,9 +36,7 @@ class Fleet:
     """The command as a process, its workers by number, and what it has said."""
 
     def __init__(self, deployment: Deployment) -> None:
-        port = free_port(0)
-        while port + PROCESSES > 60_000:
-            port = free_port(0)
+        port = steady_port(PROCESSES)
         self.asking = [Asking(f"http://127.0.0.1:{port + number}") for number in range(PROCESSES)]
         self.data = deployment.directory / "data"
         self._log = deployment.directory / "fleet.log"

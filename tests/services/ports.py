@@ -11,9 +11,13 @@ from analytics.demo.broker import EmbeddedBrokerError, free_port
 _PORTS = itertools.count(10_240 + os.getpid() * 16 % 6_000)
 
 
-def steady_port() -> int:
-    """A port that is free, and that nobody is given while its server is away."""
+def steady_port(n: int = 1) -> int:
+    """The first of ``n`` ports in a row that are free, and that nobody is given meanwhile."""
     for candidate in _PORTS:
         with contextlib.suppress(EmbeddedBrokerError):
-            return free_port(candidate)
+            for one in range(candidate, candidate + n):
+                free_port(one)
+            for _ in range(n - 1):
+                next(_PORTS)
+            return candidate
     raise AssertionError("a count has no end")

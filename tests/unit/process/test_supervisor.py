@@ -24,6 +24,7 @@ print("started", flush=True)
 time.sleep(60)
 """
 DEAF = RUNS.replace("lambda *_: sys.exit(0)", "signal.SIG_IGN")
+STARTING = "import time; print('started', flush=True); time.sleep(60)"
 FAILS = "print('started', flush=True); raise SystemExit(3)"
 
 
@@ -118,6 +119,13 @@ async def test_one_that_does_not_end_is_killed_and_the_end_is_not_in_order(tmp_p
     assert pid is not None
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+async def test_one_that_is_asked_to_end_before_it_listens_ends_in_order(tmp_path: Path) -> None:
+    early = child(tmp_path, "early", STARTING)
+    async with running(("early", early)) as run:
+        await eventually(lambda: starts(tmp_path, "early") == 1)
+    assert run.result() is True
 
 
 async def test_one_that_cannot_be_started_again_is_tried_again_and_the_others_go_on(
