@@ -1,8 +1,8 @@
 """Owns the plan on paper: what a load takes of machines and money; it measures nothing.
 
-A number comes from one of three places: from a load that somebody describes (`Load`), from the
-benchmarks (`Costs`), or from assumptions about hardware and prices (`Assumptions`), the first that
-anybody has better numbers for. Everything else follows (`lines`).
+A number comes from one of three places: from a load that somebody describes (`Load`), from
+benchmarks and estimates (`Costs`), or from assumptions about hardware and prices (`Assumptions`),
+the first that anybody has better numbers for. Everything else follows (`lines`).
 """
 
 import math
@@ -51,11 +51,15 @@ class Load:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Costs:
-    """What the benchmarks found: see docs/benchmarks.md."""
+    """What an event and a series cost.
 
-    cpu_framed_us: float = _number(5.6, "CPU of an event, 100 a record, one metric")
-    cpu_single_us: float = _number(8.5, "CPU of an event, one a record, one metric")
-    cpu_metric_us: float = _number(0.3, "CPU of an event for each further metric")
+    CPU of events is what docs/benchmarks.md says, in its sections on events and on many metrics.
+    The rest are estimates: no result of those benchmarks is kept yet.
+    """
+
+    cpu_framed_us: float = _number(6.4, "CPU of an event, 100 a record, one metric")
+    cpu_single_us: float = _number(9.3, "CPU of an event, one a record, one metric")
+    cpu_metric_us: float = _number(1.1, "CPU of an event for each further metric")
     cpu_row_us: float = _number(5.0, "CPU of a changed series, each flush")
     worker_mb: float = _number(200.0, "memory of a worker without series")
     series_bytes: float = _number(700.0, "memory of a series and its first window")

@@ -68,9 +68,9 @@ def _option(one: dataclasses.Field[Any]) -> Callable[[Callable[..., None]], Call
 def capacity(as_json: bool, **numbers: Any) -> None:
     """Plan on paper what a load takes: workers, memory, brokers, money.
 
-    What an event and a series cost comes from the benchmarks (docs/benchmarks.md); hardware and
-    prices are assumptions. Put in your own numbers: every one of them is an option. Nothing is read
-    from the configuration, and nothing is asked of any server.
+    What an event costs comes from the benchmarks (docs/benchmarks.md); what a series costs is an
+    estimate; hardware and prices are assumptions. Put in your own numbers: every one of them is an
+    option. Nothing is read from the configuration, and nothing is asked of any server.
 
     \b
     Example:  analytics capacity
