@@ -1,9 +1,14 @@
 """Owns which row of a pane a series has, and the limit on their number; it knows no values."""
 
+from typing import TypeVar
+
 import numpy as np
+from numpy.typing import NDArray
 
 from analytics.core.aggregates.keys import OTHER, Ids, Key, KeyIndex
 from analytics.core.aggregates.measures import Rows
+
+Number = TypeVar("Number", bound=np.generic)
 
 _NO_ROW = -1
 
@@ -105,7 +110,7 @@ class RowIndex:
         return self._rows_by_id
 
 
-def grown(array: Ids, n: int) -> Ids:
+def grown(array: NDArray[Number], n: int) -> NDArray[Number]:
     """The array itself if `n` elements fit, else a copy of at least twice the length.
 
     What stands in the new elements is undefined.

@@ -7,8 +7,9 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from analytics.core.aggregates.pane import Pane, PaneSpec, Partials
+from analytics.core.aggregates.rows import grown
 from analytics.core.definitions.metric import Metric
-from analytics.core.live.series import Codes, SeriesIndex, grown
+from analytics.core.live.series import Codes, SeriesIndex
 from analytics.core.watermark import NO_WATERMARK, SourceProgress, combine
 
 State: TypeAlias = Literal["open", "revised", "final"]

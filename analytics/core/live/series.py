@@ -1,18 +1,16 @@
 """Owns the numbering of a metric's series and their dictionary-coded dimensions, not values."""
 
 from collections.abc import Sequence
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analytics.core.aggregates.keys import Key, KeyIndex, numbered
+from analytics.core.aggregates.rows import grown
 
 Codes = NDArray[np.int32]
 
 _SERIES_MIN = 16
-
-Number = TypeVar("Number", bound=np.generic)
 
 
 class SeriesIndex:
@@ -102,15 +100,3 @@ class _Dictionary:
             self._ranks = np.empty(len(order), np.int64)
             self._ranks[order] = np.arange(len(order))
         return self._ranks
-
-
-def grown(array: NDArray[Number], n: int) -> NDArray[Number]:
-    """The array itself if `n` elements fit, else a copy of at least twice the length.
-
-    What stands in the new elements is undefined.
-    """
-    if n <= len(array):
-        return array
-    longer = np.empty(max(n, 2 * len(array)), array.dtype)
-    longer[: len(array)] = array
-    return longer
