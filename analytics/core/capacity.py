@@ -19,10 +19,10 @@ WRITTEN_TIMES = 3
 
 
 class Range(NamedTuple):
-    """What a number may be: more than 0, or at least `least`, and at most `most`."""
+    """What a number may be. The ends are so far away that no plan comes to infinity."""
 
-    least: float = 0.0
-    most: float = math.inf
+    least: float = 1e-9
+    most: float = 1e15
 
 
 _POSITIVE = Range()
@@ -42,7 +42,9 @@ class Load:
     framing: int = _number(100, "events in a Kafka record", Range(1, FRAMED))
     metrics: int = _number(10, "metrics over the same events", Range(1))
     series: int = _number(1_000, "series of a metric", Range(1))
-    spread: float = _number(1.0, "share of the partitions that a series has events in", Range(0, 1))
+    spread: float = _number(
+        1.0, "share of the partitions that a series has events in", Range(most=1)
+    )
     window_s: float = _number(10.0, "seconds of a window")
     retention_s: float = _number(900.0, "seconds that live queries look back")
     compression: float = _number(1.0, "how many times smaller producers make events", Range(1))
@@ -71,7 +73,7 @@ class Costs:
 class Assumptions:
     """Hardware and prices in USD; nothing here was measured."""
 
-    utilisation: float = _number(0.6, "share of a CPU that is planned with", Range(0, 1))
+    utilisation: float = _number(0.6, "share of a CPU that is planned with", Range(most=1))
     standby: float = _number(0.1, "CPU of standbys, as a share of the rest")
     replication: int = _number(3, "copies that Kafka keeps", Range(1))
     broker_mb_s: float = _number(250.0, "MB/s that a broker takes in, copies included")

@@ -3,9 +3,10 @@
 import shlex
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any, TypeVar
 
 import click
 
@@ -16,10 +17,24 @@ from benchmarks.results import Figures, Result, WrongResult, save, show
 
 Measured = tuple[list[Figures], list[Figures]]
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 json_option = click.option(
     "--json", "file", type=click.Path(path_type=Path), help="Write the result there as well."
 )
 seed_option = click.option("--seed", default=42, show_default=True, help="Of the generated events.")
+
+
+def series_option(default: Sequence[int]) -> Callable[[F], F]:
+    """The points of a benchmark by the number of series."""
+    return click.option(
+        "--series",
+        default=",".join(map(str, default)),
+        callback=numbers,
+        metavar="N,N",
+        show_default=True,
+        help="The points.",
+    )
 
 
 def measure(

@@ -6,19 +6,12 @@ from typing import Any
 import click
 
 from benchmarks.candidates.paced import EVENT_BYTES
-from benchmarks.commands.measuring import json_option, measure, numbers, seed_option
+from benchmarks.commands.measuring import json_option, measure, seed_option, series_option
 from benchmarks.live import query
 
 
 @click.command("query")
-@click.option(
-    "--series",
-    default=",".join(map(str, query.SERIES)),
-    callback=numbers,
-    metavar="N,N",
-    show_default=True,
-    help="The points.",
-)
+@series_option(query.SERIES)
 @click.option("--rate", type=click.IntRange(100), default=10_000, show_default=True)
 @click.option(
     "--warmup",

@@ -4,19 +4,12 @@ from pathlib import Path
 
 import click
 
-from benchmarks.commands.measuring import json_option, measure, numbers, seed_option
+from benchmarks.commands.measuring import json_option, measure, seed_option, series_option
 from benchmarks.live import recovery
 
 
 @click.command("recovery")
-@click.option(
-    "--series",
-    default=",".join(map(str, recovery.SERIES)),
-    callback=numbers,
-    metavar="N,N",
-    show_default=True,
-    help="The points.",
-)
+@series_option(recovery.SERIES)
 @click.option("--repeats", type=click.IntRange(1), default=3, show_default=True)
 @seed_option
 @json_option

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -37,10 +36,8 @@ class _Number(click.ParamType):
         except ValueError:
             self.fail(f"{value!r} is no {self.name}.", param, ctx)
         least, most = self._allowed
-        if not (0 < number < math.inf and least <= number <= most):
-            rule = f"at least {least:g}" if least else "more than 0"
-            rule += ", and finite" if most == math.inf else f", and at most {most:g}"
-            self.fail(f"must be {rule}, got {value}.", param, ctx)
+        if not least <= number <= most:
+            self.fail(f"must be at least {least:g} and at most {most:g}, got {value}.", param, ctx)
         return number
 
 
@@ -83,8 +80,8 @@ def capacity(as_json: bool, **numbers: Any) -> None:
         assumptions=Assumptions(**_numbers_of(Assumptions, numbers)),
     )
     if plan.workers > plan.load.partitions:
-        message = f"so many feed no more workers, and it takes {plan.workers:,} of them"
-        raise click.BadOptionUsage("--partitions", f"--partitions: {message}")
+        needed = f"it takes {plan.workers:,} workers, and a partition feeds one at most"
+        raise click.BadOptionUsage("--partitions", f"--partitions {plan.load.partitions}: {needed}")
     if as_json:
         lines = [line._asdict() for line in plan.lines()]
         click.echo(json.dumps(lines, indent=2, ensure_ascii=False))

@@ -31,7 +31,8 @@ def execute(
     """
     metric, functions = query.metric(metric_name)
     watermark_ms = live.watermark_ms(sources)
-    reading = (rollups or Rollups()).read(query, metric_name, live)
+    kept = Rollups() if rollups is None else rollups
+    reading = kept.read(query, metric_name, live)
     groups = reading.groups
     panes = _panes_by_bucket(query, live)
     numbers = sorted(panes)

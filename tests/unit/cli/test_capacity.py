@@ -52,7 +52,16 @@ def test_memory_is_what_decides_where_queries_look_far_back() -> None:
 def test_a_fleet_larger_than_its_partitions_is_refused() -> None:
     result = CliRunner().invoke(main, ["capacity", "--partitions", "2"])
     assert result.exit_code == 2
-    assert "so many feed no more workers" in result.output
+    assert "--partitions 2: it takes" in result.output
+
+
+def test_the_ends_of_all_ranges_make_a_plan() -> None:
+    most = Plan(
+        Load(rate=1e15, event_bytes=1e15, partitions=10**15, metrics=10**15, window_s=1e-9),
+        Costs(cpu_single_us=1e15, series_bytes=1e15),
+        Assumptions(utilisation=1e-9, broker_mb_s=1e-9, cpu_gb=1e-9),
+    )
+    assert all(line.amount < float("inf") for line in most.lines())
 
 
 def test_nothing_crosses_a_single_zone() -> None:
@@ -86,6 +95,9 @@ def test_every_number_is_an_option_and_the_plan_says_where_each_figure_is_from()
         ["--series", "many"],
         ["--rate", "nan"],
         ["--rate", "inf"],
+        ["--rate", "1e308"],
+        ["--utilisation", "1e-300"],
+        ["--partitions", "1e3"],
     ],
 )
 def test_a_number_that_cannot_be_is_refused_by_its_name(arguments: list[str]) -> None:
